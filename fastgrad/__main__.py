@@ -1,29 +1,76 @@
-"""`python -m fastgrad`: the command line."""
+"""`python -m fastgrad`: the command line, a table of subcommands.
+
+The module of a command gives `add_arguments(parser)` and `run(**options)`; it imports what its extra installs inside
+functions, so that `--help` works without.
+"""
 
 import argparse
+import os
 import sys
+from dataclasses import dataclass
+from importlib import import_module
+
+
+@dataclass(frozen=True)
+class Command:
+    """A subcommand: its module in this package, what `--help` says of it, and the extra that it needs, if any."""
+
+    module: str
+    help: str
+    extra: str | None = None
+
+
+COMMANDS = {
+    "demo": Command(
+        "_demo", "train a digit classifier by hand-written gradients, NumPy beside fastgrad (the default)", "demo"
+    ),
+    "bench": Command("_bench", "time every function beside NumPy and whatever else is installed", "bench"),
+    "info": Command("_info", "versions, CPU, threads, cache, and what this machine can do at most"),
+}
 
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser(prog="python -m fastgrad", description=sys.modules["fastgrad"].__doc__)
-    commands = parser.add_subparsers(dest="command", metavar="command")
-    demo = commands.add_parser(
-        "demo", help="train a digit classifier by hand-written gradients, NumPy beside fastgrad (the default)"
-    )
-    demo.add_argument("--epochs", type=int, default=100, help="passes over the training set (default: %(default)s)")
-    parser.set_defaults(command="demo", epochs=100)
-    chosen = parser.parse_args(arguments)
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    parser = _parser()
+    options = vars(parser.parse_args(arguments))
+    if options["command"] is None:
+        options = vars(parser.parse_args([*arguments, "demo"]))
+    name = options.pop("command")
     try:
-        from . import _demo
-
-        _demo.run(chosen.epochs)
+        _module(COMMANDS[name]).run(**options)
+        sys.stdout.flush()
     except ModuleNotFoundError as error:
-        print(f"The demo needs {error.name}: pip install 'fastgrad[demo]'", file=sys.stderr)
+        extra = COMMANDS[name].extra
+        if extra is None or (error.name or "").startswith("fastgrad"):
+            raise
+        print(f"The command {name} needs {error.name}: pip install 'fastgrad[{extra}]'", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # the reader has seen enough; Python would fail once more when it closes the pipe
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     return 0
+
+
+def _parser():
+    parser = argparse.ArgumentParser(prog="python -m fastgrad", description=sys.modules["fastgrad"].__doc__)
+    subparsers = parser.add_subparsers(dest="command", metavar="command")
+    for name, command in COMMANDS.items():
+        module = _module(command)
+        subparser = subparsers.add_parser(
+            name,
+            help=command.help,
+            description=module.__doc__,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.add_arguments(subparser)
+    return parser
+
+
+def _module(command):
+    return import_module(f"fastgrad.{command.module}")
 
 
 if __name__ == "__main__":

@@ -9,15 +9,14 @@ import time
 from itertools import pairwise
 
 import numpy as np
-from rich.console import Console
-from rich.progress import Progress
-from rich.table import Table
-from sklearn.datasets import load_digits
-
 import fastgrad
 
 LAYERS, BATCH, RATE = (64, 64, 32, 10), 64, 0.2
 TURN = 20  # epochs of one library, then of the other: threads of the one that still spin would slow the other down
+
+
+def add_arguments(parser):
+    parser.add_argument("--epochs", type=int, default=100, help="passes over the training set (default: %(default)s)")
 
 
 class PlainNumPy:
@@ -51,6 +50,8 @@ class PlainNumPy:
 
 def digits():
     """The images as rows of 64 pixels in [0, 1], and the digit each shows: three quarters to train on, the rest."""
+    from sklearn.datasets import load_digits
+
     images, targets = load_digits(return_X_y=True)
     order = np.random.default_rng(0).permutation(len(images))
     images, targets = images[order] / 16, targets[order]
@@ -118,6 +119,10 @@ class Learner:
 
 
 def run(epochs):
+    from rich.console import Console
+    from rich.progress import Progress
+    from rich.table import Table
+
     console = Console()
     training, held_out = digits()
     by_numpy, by_fastgrad = Learner(PlainNumPy, *training), Learner(fastgrad, *training)

@@ -97,6 +97,12 @@ class KernelCache:
     def cache_path(self):
         return directory()
 
+    def saved(self, codegen):
+        """The signatures that this directory has machine code of, for the sources as they are and this CPU."""
+        opened = self._open()
+        index = {} if opened is None else opened._cache_file._load_index()
+        return [sig for sig, cpu in index if cpu == codegen.magic_tuple()]
+
     def load_overload(self, sig, target_context):
         opened = self._open()
         if opened is None:

@@ -1,0 +1,112 @@
+"""What is measured: a function of the table on arrays of one shape and dtype, its least work, and its largest error."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from .. import reference
+from .._functions import FUNCTIONS
+
+# By how many numbers a shape has: elements, n×k (or m), n×d×m (or k).
+SHAPES = (
+    "1000",
+    "1000000",
+    "64x10",
+    "4096x10",
+    "512x1000",
+    "8x16x16",
+    "128x784x10",
+    "256x256x256",
+)
+JACOBIAN_SHAPES = ("64x10", "8x16x16")  # a result has the size of its output times that of its input
+
+# How many products of matrices n×d×m a function forms; all others are bound by the bytes they move.
+_PRODUCTS = {
+    "affine": 1,
+    "affine_vjp": 2,
+    "affine_dx": 1,
+    "affine_dw": 1,
+    "affine_jvp": 2,
+    "linear_cross_entropy": 1,
+    "linear_cross_entropy_value_and_grad": 3,
+}
+_MOST_EXACT_FLOPS = 2e8  # beyond it, float64 is not judged: wider arithmetic would take many seconds
+
+
+@dataclass(frozen=True)
+class Case:
+    """One function on arrays of one shape, as "128x784x10": rows first, then the sizes of its letters."""
+
+    name: str
+    shape: str
+    dtype: str
+
+    @property
+    def function(self):
+        return FUNCTIONS[self.name]
+
+    @property
+    def multiplies(self):
+        return self.name in _PRODUCTS
+
+    def sizes(self):
+        """The number of rows, and the size of each letter; letters in the order of the alphabet, as in n×d×m."""
+        rows, *sizes = map(int, self.shape.split("x"))
+        return rows, dict(zip(sorted(self.function.sizes), sizes, strict=True))
+
+    def arguments(self):
+        rows, sizes = self.sizes()
+        return self.function.arguments(np.random.default_rng(0), self.dtype, (rows,), **sizes)
+
+    def work(self):
+        """(flops, bytes) that the function cannot do without: multiply-adds, and each input and output once."""
+        rows, sizes = self.sizes()
+        sizes["..."] = rows
+        signature = self.function.signature
+        arrays = (*signature.inputs, *signature.outputs)
+        elements = sum(math.prod(sizes[axis] for axis in array.axes) for array in arrays)
+        flops = 2 * _PRODUCTS.get(self.name, 0) * math.prod(sizes.values())
+        return flops, elements * np.dtype(self.dtype).itemsize
+
+    def exact(self):
+        """The result in wider arithmetic, as a list of arrays, or None where that takes too long."""
+        wide = np.float64 if self.dtype == "float32" else np.longdouble
+        if wide is np.longdouble and self.work()[0] > _MOST_EXACT_FLOPS:
+            return None
+        arguments = {n: a.astype(wide) if a.dtype.kind == "f" else a for n, a in self.arguments().items()}
+        return flat(self.function.call(reference, arguments))
+
+
+def cases(dtypes, shapes=None, names=None):
+    """Every function on each shape that has as many numbers as it has sizes."""
+    for name in names or FUNCTIONS:
+        function = FUNCTIONS[name]
+        fitting = shapes or (JACOBIAN_SHAPES if name.endswith("jacobian") else SHAPES)
+        for dtype in dtypes:
+            for shape in fitting:
+                if len(function.sizes) == shape.count("x"):
+                    yield Case(name, shape, dtype)
+
+
+def flat(result):
+    """The arrays of a result, nested tuples opened."""
+    if isinstance(result, (tuple, list)):
+        return [array for part in result for array in flat(part)]
+    return [np.asarray(result)]
+
+
+def largest_error(result, exact, dtype):
+    """The largest error, in units of the last place of the largest entry in the same row.
+
+    A row is a vector along the last axis. Entry by entry, sums of both signs would look wrong where they come out near
+    zero by chance; by the row, what cancels where it need not is still seen.
+    """
+    worst = 0.0
+    for got, expected in zip(flat(result), exact, strict=True):
+        got, expected = np.atleast_1d(got), np.atleast_1d(expected)
+        if expected.size:
+            size = np.abs(expected).max(-1, keepdims=True).astype(dtype)
+            worst = max(worst, float((np.abs(got - expected) / np.spacing(size)).max()))
+    return worst
+

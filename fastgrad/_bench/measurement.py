@@ -1,0 +1,198 @@
+"""Runs the cases: a process for each peer, in turns; and what is kept of a run."""
+
+import datetime
+import json
+import math
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import tempfile
+from dataclasses import astuple
+from importlib import metadata
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from .cases import cases
+from .limits import Limits
+from .peers import HOME, PEERS, installed, limit_threads
+
+VERSIONS = ("fastgrad", "numpy", "numba", "llvmlite", "torch", "jax", "autograd")
+
+
+class WorkerError(Exception):
+    """A worker ended before it answered."""
+
+
+class Worker:
+    """A process that runs the cases of one peer, one at a time."""
+
+    def __init__(self, peer, listed, environment):
+        self._errors = tempfile.TemporaryFile("w+")
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "fastgrad._bench.worker", peer, json.dumps([astuple(case) for case in listed])],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+            env=os.environ | environment,
+        )
+
+    def ask(self, **request):
+        try:
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            pass  # it has ended, and told why
+        return self.answer()
+
+    def answer(self):
+        line = self._process.stdout.readline()
+        if line:
+            return json.loads(line)
+        self._process.wait()
+        self._errors.seek(0)
+        told = self._errors.read().strip().splitlines()
+        raise WorkerError(told[-1] if told else f"exit status {self._process.returncode}")
+
+    def close(self):
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout, self._errors):
+            stream.close()
+
+
+def run(dtypes, threads=None, shapes=None, functions=None, peers=None, seconds=0.02, rounds=3):
+    """Measures, and returns the result as what JSON can hold."""
+    listed = list(cases(dtypes, shapes, functions))
+    if not listed:
+        raise SystemExit("No function takes as many sizes as these shapes have.")
+    peers = peers or installed()
+    shared = limit_threads(threads) if threads else {}
+    workers, failures, rows = {}, {}, []
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    try:
+        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+            task = progress.add_task("the machine's limits", total=len(listed))
+            limits = _limits(shared)
+            for peer in ("exact", *peers):
+                own = PEERS[peer].environment if peer in PEERS else limit_threads(1)
+                workers[peer] = Worker(peer, listed, shared | own)
+            with tempfile.TemporaryDirectory() as folder:
+                for number, case in enumerate(listed):
+                    progress.update(task, description=f"{case.name} {case.shape}")
+                    here = [p for p in peers if p not in failures and (case.multiplies or not PEERS[p].products)]
+                    rows.append(_measure(case, number, workers, here, failures, Path(folder), seconds, rounds, limits))
+                    progress.advance(task)
+    finally:
+        for worker in workers.values():
+            worker.close()
+    return {
+        "machine": machine(),
+        "versions": versions(),
+        "threads": limits.threads,
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "command": "python -m fastgrad " + shlex.join(sys.argv[1:]),
+        "limits": limits.as_json(),
+        "rows": rows,
+        "failures": failures,
+    }
+
+
+def _limits(environment):
+    worker = Worker("limits", [], environment)
+    try:
+        return Limits(**worker.answer())
+    finally:
+        worker.close()
+
+
+def _measure(case, number, workers, peers, failures, folder, seconds, rounds, limits):
+    times, errors = {}, {}
+
+    def ask(peer, **request):
+        if peer in failures:
+            return None
+        try:
+            return workers[peer].ask(case=number, **request)
+        except WorkerError as error:
+            failures[peer] = f"{case.name} {case.shape} {case.dtype}: {error}"
+            return None
+
+    for _ in range(rounds):
+        for peer in peers:
+            taken = ask(peer, seconds=seconds)
+            if taken is not None:
+                times[peer] = min(taken, times.get(peer, math.inf))
+    file = folder / f"{number}.npz"
+    if ask("exact", file=str(file)):
+        for peer in times:
+            errors[peer] = ask(peer, file=str(file))
+        file.unlink()
+    flops, nbytes = case.work()
+    return {
+        "function": case.name,
+        "family": case.function.family,
+        "shape": case.shape,
+        "dtype": case.dtype,
+        "flops": flops,
+        "bytes": nbytes,
+        "limit": limits.seconds(case.dtype, flops, nbytes),
+        "times": times,
+        "errors": errors,
+    }
+
+
+def others(row):
+    """The times of everyone but fastgrad."""
+    return {peer: seconds for peer, seconds in row["times"].items() if peer != HOME}
+
+
+def ratio(row):
+    """How many times longer the fastest other library takes; None where there is none."""
+    times = others(row)
+    return min(times.values()) / row["times"][HOME] if times and HOME in row["times"] else None
+
+
+def summary(rows):
+    """(geometric mean of the ratios, cases, cases in which another library is faster), or None without a peer."""
+    ratios = [r for row in rows if (r := ratio(row)) is not None]
+    if not ratios:
+        return None
+    return math.exp(sum(map(math.log, ratios)) / len(ratios)), len(ratios), sum(r < 1 for r in ratios)
+
+
+def machine():
+    """The CPU by its name where the system tells, and how many there are."""
+    name = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    return {"cpu": name, "cpus": os.cpu_count(), "system": platform.platform(terse=True)}
+
+
+def versions():
+    found = {"python": platform.python_version()}
+    for name in VERSIONS:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def write(result, file):
+    Path(file).write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+
+
+def read(file):
+    try:
+        return json.loads(Path(file).read_text())
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"{file} cannot be read: {error}") from None

@@ -1,0 +1,64 @@
+"""Who is measured beside fastgrad, and how each writes the functions of the table: one module a library.
+
+A module has the functions that its library can do, under their names, of the inputs in the order of the signature;
+`array` makes an input its own, and `ready` whatever compiles or waits around a function.
+"""
+
+from dataclasses import dataclass, field
+from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
+
+import fastgrad
+from fastgrad.kernels._simd import cpu_features
+
+HOME = "fastgrad"
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A library, and the environment that its process is given. `products`: only what multiplies matrices differs."""
+
+    library: str
+    environment: dict = field(default_factory=dict)
+    products: bool = False
+
+    @property
+    def is_installed(self):
+        return find_spec(self.library) is not None
+
+
+# OpenBLAS takes some CPUs with AVX-512 for ones without: `numpy-avx512` is NumPy at its tuned best there.
+PEERS = {
+    HOME: Peer("fastgrad"),
+    "numpy": Peer("numpy"),
+    "torch": Peer("torch"),
+    "jax": Peer("jax"),
+    "autograd": Peer("autograd"),
+}
+if "avx512f" in cpu_features():
+    PEERS["numpy-avx512"] = Peer("numpy", {"OPENBLAS_CORETYPE": "SkylakeX"}, products=True)
+
+
+def installed():
+    return [name for name, peer in PEERS.items() if peer.is_installed]
+
+
+def limit_threads(threads):
+    """The environment in which every peer starts so many threads, and no more; those who look see so many CPUs."""
+    names = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+    return dict.fromkeys(names, str(threads))
+
+
+def prepare(peer, function, arguments):
+    """A call without arguments that runs a function of the table there, or None where the library has none."""
+    library = PEERS[peer].library
+    if library == HOME:
+        named = {name: value for name, value in arguments.items() if name in function.keywords}
+        inputs = [value for name, value in arguments.items() if name not in named]
+        return partial(getattr(fastgrad, function.name), *inputs, **named)
+    module = import_module(f"{__name__}.with_{library}")
+    written = getattr(module, function.name, None)
+    if written is None:
+        return None
+    return partial(module.ready(written), *[module.array(value) for value in arguments.values()])
