@@ -1,1 +1,11 @@
-"""Airspeed velocity benchmarks, a module a family of functions."""
+"""Airspeed velocity benchmarks, a module a family of functions, walked from the table of functions.
+
+What is compiled for one commit and environment is kept apart from all others.
+"""
+
+import os
+
+if "ASV_COMMIT" in os.environ:  # asv made the environment; in an existing one, the cache is the user's
+    os.environ["NUMBA_CACHE_DIR"] = os.path.join(
+        os.environ["ASV_CONF_DIR"], ".asv", "cache", os.environ["ASV_ENV_NAME"], os.environ["ASV_COMMIT"]
+    )

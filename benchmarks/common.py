@@ -1,87 +1,72 @@
-"""What every benchmark of a public function shares."""
+"""What every benchmark of a public function shares.
 
-import numpy as np
+asv calls `setup` before each sample, and times one call a sample. So `setup` prepares a call once and keeps it, and
+what takes less than some microseconds is timed by the thousand, in `small.py`.
+"""
 
-import fastgrad
-from fastgrad import reference
+from functools import cache
+
+from fastgrad._bench.cases import SHAPES, Case, fits
+from fastgrad._bench.peers import HOME, PEERS, prepare
 from fastgrad._functions import FUNCTIONS
 
-
-class USUAL:
-    """The formulas that people write in NumPy, where the reference takes more care, and more time."""
-
-    @staticmethod
-    def softmax_vjp(dY, Y):
-        return Y * (dY - (dY * Y).sum(-1, keepdims=True))
-
-    softmax_jvp = softmax_vjp
-
-    @staticmethod
-    def softmax_jacobian(Y):
-        return Y[..., None] * (np.eye(Y.shape[-1], dtype=Y.dtype) - Y[..., None, :])
-
-    @staticmethod
-    def log_softmax(S):
-        shifted = S - S.max(-1, keepdims=True)
-        return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
-
-    @staticmethod
-    def log_softmax_vjp(dL, L):
-        return dL - np.exp(L) * dL.sum(-1, keepdims=True)
-
-    @staticmethod
-    def log_softmax_jvp(dS, L):
-        return dS - (np.exp(L) * dS).sum(-1, keepdims=True)
-
-    @staticmethod
-    def logsumexp(S):
-        largest = S.max(-1)
-        return largest + np.log(np.exp(S - largest[..., None]).sum(-1))
-
-    @staticmethod
-    def cross_entropy(S, target):
-        shifted = S - S.max(-1, keepdims=True)
-        return (np.log(np.exp(shifted).sum(-1)) - shifted[np.arange(len(S)), target]).mean()
-
-    @staticmethod
-    def cross_entropy_value_and_grad(S, target):
-        rows = np.arange(len(S))
-        e = S - S.max(-1, keepdims=True)
-        at_target = e[rows, target]
-        np.exp(e, out=e)
-        total = e.sum(-1, keepdims=True)
-        loss = (np.log(total[:, 0]) - at_target).mean()
-        e /= total
-        e[rows, target] -= 1
-        e /= len(S)
-        return loss, e
+IMPLEMENTATIONS = [name for name, peer in PEERS.items() if not peer.environment]
+SMALL = {1: "1000", 2: "64x10", 3: "8x16x16"}  # by how many numbers a shape has
 
 
-class _OfFunction:
-    """One function on a few shapes; the first call, which compiles, is made in `setup`."""
+@cache
+def prepared(implementation, function, shape):
+    """A call that has been made, and so compiled; asv skips what is not implemented."""
+    if not PEERS[implementation].is_installed:
+        raise NotImplementedError(f"{implementation} is not installed")
+    case = Case(function, shape, "float32")
+    call = prepare(implementation, case.function, case.arguments())
+    if call is None:
+        raise NotImplementedError(f"{implementation} has no {function}")
+    call()
+    return call
+
+
+def small_shape(function):
+    """The smallest of a function's shapes."""
+    return SMALL[1 + len(FUNCTIONS[function].sizes)]
+
+
+class OfFunction:
+    """One function, in every library that is installed, on all of its shapes that are not small."""
 
     function = ""
-    letters = ""
-    shapes = ()
     param_names = ("implementation", "shape")
-
-    def __init_subclass__(cls):
-        cls.params = (["numpy", "fastgrad"], list(cls.shapes))
+    timeout = 120
+    repeat = (10, 500, 1.0)
+    warmup_time = 0.02
 
     def setup(self, implementation, shape):
-        function = FUNCTIONS[self.function]
-        rows, *sizes = map(int, shape.split("x"))
-        arguments = function.arguments(
-            np.random.default_rng(0), np.float32, (rows,), **dict(zip(self.letters, sizes, strict=True))
-        )
-        usual = hasattr(USUAL, self.function)
-        module = fastgrad if implementation == "fastgrad" else USUAL if usual else reference
-        if function.is_loss:  # the mean, without weights
-            inputs = [value for name, value in arguments.items() if name not in function.keywords]
-            self.call = lambda: getattr(module, self.function)(*inputs)
-        else:
-            self.call = lambda: function.call(module, arguments)
-        self.call()
+        self.call = prepared(implementation, self.function, shape)
 
     def time_call(self, implementation, shape):
         self.call()
+
+
+def benchmarks_of(family):
+    """A class for each function of the family, by its name in capitals: softmax_vjp is timed by SoftmaxVjp."""
+    classes = {}
+    for function in FUNCTIONS.values():
+        if function.family == family:
+            name = class_name(function.name)
+            shapes = [s for s in SHAPES if fits(s, function) and s not in SMALL.values()]
+            body = {
+                "__doc__": function.formula,
+                "__module__": f"benchmarks.{family}",
+                "function": function.name,
+                "params": (IMPLEMENTATIONS, shapes or [small_shape(function.name)]),
+            }
+            classes[name] = type(name, (OfFunction,), body)
+    return classes
+
+
+def class_name(function):
+    return "".join(part.capitalize() for part in function.split("_"))
+
+
+__all__ = ["HOME", "IMPLEMENTATIONS", "benchmarks_of", "class_name", "prepared", "small_shape"]

@@ -40,10 +40,10 @@ def main(arguments=None):
         _module(COMMANDS[name]).run(**options)
         sys.stdout.flush()
     except ModuleNotFoundError as error:
-        extra = COMMANDS[name].extra
-        if extra is None or (error.name or "").startswith("fastgrad"):
+        extra, missing = COMMANDS[name].extra, (error.name or "").partition(".")[0]
+        if extra is None or missing in ("", "fastgrad"):
             raise
-        print(f"The command {name} needs {error.name}: pip install 'fastgrad[{extra}]'", file=sys.stderr)
+        print(f"The command {name} needs {missing}: pip install 'fastgrad[{extra}]'", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

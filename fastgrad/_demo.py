@@ -9,6 +9,7 @@ import time
 from itertools import pairwise
 
 import numpy as np
+
 import fastgrad
 
 LAYERS, BATCH, RATE = (64, 64, 32, 10), 64, 0.2

@@ -1,8 +1,8 @@
 """What fastgrad found here: versions, CPU, tiles, threads, cache; and the measured limits of the machine."""
 
 import os
-import platform
 import pkgutil
+import platform
 from importlib import import_module, metadata
 from pathlib import Path
 
@@ -87,10 +87,8 @@ def _cache_state():
         return {"directory": "none can be written: every process compiles anew"}
     size = sum(file.stat().st_size for file in Path(folder).glob("*.nb[ic]"))
     saved, possible = _saved()
-    return {
-        "directory": folder,
-        "state": f"{saved} of {possible} kernels (of either dtype) are compiled for this version and CPU; {size / 1e6:.1f} MB",
-    }
+    state = f"{saved} of {possible} kernels (of either dtype) are compiled for this version and CPU"
+    return {"directory": folder, "state": f"{state}; {size / 1e6:.1f} MB"}
 
 
 def _saved():

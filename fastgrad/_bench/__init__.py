@@ -39,7 +39,7 @@ def run(dtype, threads, shapes, functions, peers, seconds, rounds, json, plot, l
         result = measurement.read(load)
     else:
         dtypes = DTYPES if dtype == "both" else (dtype,)
-        result = measurement.run(dtypes, threads, shapes, functions, peers, seconds, rounds)
+        result = measurement.run(dtypes, threads, shapes, functions, peers, seconds, rounds, report.tracked)
     report.show(result)
     if json:
         measurement.write(result, json)

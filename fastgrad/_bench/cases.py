@@ -85,8 +85,12 @@ def cases(dtypes, shapes=None, names=None):
         fitting = shapes or (JACOBIAN_SHAPES if name.endswith("jacobian") else SHAPES)
         for dtype in dtypes:
             for shape in fitting:
-                if len(function.sizes) == shape.count("x"):
+                if fits(shape, function):
                     yield Case(name, shape, dtype)
+
+
+def fits(shape, function):
+    return len(function.sizes) == shape.count("x")
 
 
 def flat(result):
@@ -109,4 +113,3 @@ def largest_error(result, exact, dtype):
             size = np.abs(expected).max(-1, keepdims=True).astype(dtype)
             worst = max(worst, float((np.abs(got - expected) / np.spacing(size)).max()))
     return worst
-

@@ -46,7 +46,7 @@ def measure():
 
 @numba.njit(nogil=True)
 def _multiply_adds(like, count):
-    """Chains of multiply-adds, as many as there are registers for: none waits for another, and `count` times as long."""
+    """Chains of `count` multiply-adds, as many as there are registers for, so that none waits for another."""
     x, y = splat(like, 0.999), splat(like, 0.001)
     a = b = c = d = e = f = g = h = i = j = k = m = y
     for _ in range(count):

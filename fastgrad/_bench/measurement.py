@@ -9,18 +9,17 @@ import shlex
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import astuple
 from importlib import metadata
 from pathlib import Path
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from .cases import cases
 from .limits import Limits
 from .peers import HOME, PEERS, installed, limit_threads
 
 VERSIONS = ("fastgrad", "numpy", "numba", "llvmlite", "torch", "jax", "autograd")
+_PAUSE = 0.01  # seconds between two libraries: threads of the one spin for a while after its last call
 
 
 class WorkerError(Exception):
@@ -31,7 +30,7 @@ class Worker:
     """A process that runs the cases of one peer, one at a time."""
 
     def __init__(self, peer, listed, environment):
-        self._errors = tempfile.TemporaryFile("w+")
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 closed by `close`
         self._process = subprocess.Popen(
             [sys.executable, "-m", "fastgrad._bench.worker", peer, json.dumps([astuple(case) for case in listed])],
             stdin=subprocess.PIPE,
@@ -65,29 +64,23 @@ class Worker:
             stream.close()
 
 
-def run(dtypes, threads=None, shapes=None, functions=None, peers=None, seconds=0.02, rounds=3):
-    """Measures, and returns the result as what JSON can hold."""
+def run(dtypes, threads=None, shapes=None, functions=None, peers=None, seconds=0.02, rounds=3, track=iter):
+    """Measures, and returns the result as what JSON can hold; `track` goes through the cases, and may show how far."""
     listed = list(cases(dtypes, shapes, functions))
     if not listed:
         raise SystemExit("No function takes as many sizes as these shapes have.")
     peers = peers or installed()
     shared = limit_threads(threads) if threads else {}
     workers, failures, rows = {}, {}, []
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
     try:
-        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-            task = progress.add_task("the machine's limits", total=len(listed))
-            limits = _limits(shared)
-            for peer in ("exact", *peers):
-                own = PEERS[peer].environment if peer in PEERS else limit_threads(1)
-                workers[peer] = Worker(peer, listed, shared | own)
-            with tempfile.TemporaryDirectory() as folder:
-                for number, case in enumerate(listed):
-                    progress.update(task, description=f"{case.name} {case.shape}")
-                    here = [p for p in peers if p not in failures and (case.multiplies or not PEERS[p].products)]
-                    rows.append(_measure(case, number, workers, here, failures, Path(folder), seconds, rounds, limits))
-                    progress.advance(task)
+        limits = _limits(shared)
+        for peer in ("exact", *peers):
+            own = PEERS[peer].environment if peer in PEERS else limit_threads(1)
+            workers[peer] = Worker(peer, listed, shared | own)
+        with tempfile.TemporaryDirectory() as folder:
+            for number, case in enumerate(track(listed)):
+                here = [p for p in peers if p not in failures and (case.multiplies or not PEERS[p].products)]
+                rows.append(_measure(case, number, workers, here, failures, Path(folder), seconds, rounds, limits))
     finally:
         for worker in workers.values():
             worker.close()
@@ -125,6 +118,7 @@ def _measure(case, number, workers, peers, failures, folder, seconds, rounds, li
 
     for _ in range(rounds):
         for peer in peers:
+            time.sleep(_PAUSE)
             taken = ask(peer, seconds=seconds)
             if taken is not None:
                 times[peer] = min(taken, times.get(peer, math.inf))

@@ -1,11 +1,9 @@
 """A result as a picture: how near to the machine's limits fastgrad comes, and how many times longer the others take."""
 
-import math
-
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from .limits import Limits
 from .measurement import HOME, others, summary
@@ -18,6 +16,7 @@ _COLOURS = {  # Okabe and Ito's, which the colour-blind tell apart
     "jax": "#009E73",
     "autograd": "#CC79A7",
 }
+_LIMIT = "#0072B2"
 
 
 def draw(result, file):
@@ -66,26 +65,30 @@ def _pairs(axes, rows, x, y):
     axes.grid(alpha=0.25, which="both", lw=0.5)
     axes.set_xscale("log")
     axes.set_yscale("log")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_minor_formatter(NullFormatter())
+
+
+def _label(axes, text, x, y, side):
+    """Text just above a point."""
+    axes.annotate(text, (x, y), (0, 5), textcoords="offset points", ha=side, fontsize=8, color=_LIMIT)
 
 
 def _roofline(axes, limits, rows):
     """Gflop/s over flops a byte: below the slope, memory is the limit; below the ceiling, the multiply-adds are."""
     _pairs(axes, rows, lambda row: row["flops"] / row["bytes"], lambda row, seconds: row["flops"] / seconds / 1e9)
-    low, high = axes.get_xlim() if rows else (0.1, 100)
+    if not rows:
+        return
+    low, high = axes.get_xlim()
     intensity = np.geomspace(low / 1.5, high * 1.5, 200)
-    slope = limits.bandwidth(limits.copy[-1][0])
+    slopes = {"caches": max(rate for _, rate in limits.copy), "memory": limits.copy[-1][1]}
     for dtype in sorted({row["dtype"] for row in rows}):
-        roof = np.minimum(limits.peak[dtype], intensity * slope) / 1e9
-        axes.plot(intensity, roof, color="#0072B2", lw=1.8, zorder=0)
-        axes.annotate(
-            f"peak, {dtype}: {limits.peak[dtype] / 1e9:.0f} Gflop/s",
-            (intensity[-1], roof[-1]),
-            (-4, 4),
-            textcoords="offset points",
-            ha="right",
-            fontsize=8,
-            color="#0072B2",
-        )
+        peak = limits.peak[dtype]
+        for slope in slopes.values():
+            axes.plot(intensity, np.minimum(peak, intensity * slope) / 1e9, color=_LIMIT, lw=1.8, zorder=0)
+        _label(axes, f"{dtype}: {peak / 1e9:.0f} Gflop/s", intensity[-1], peak / 1e9, "right")
+    for name, slope in slopes.items():
+        _label(axes, f"{name}: {slope / 1e9:.0f} GB/s", intensity[4], intensity[4] * slope / 1e9, "left")
     axes.set_xlim(intensity[0], intensity[-1])
     axes.set_title("Matrix products: roofline (higher is better)", fontsize=10)
     axes.set_xlabel("flops for each byte read or written")
@@ -96,10 +99,8 @@ def _bandwidth(axes, limits, rows):
     """GB/s over the bytes of a case, beneath the rate at which so many bytes can be copied."""
     _pairs(axes, rows, lambda row: row["bytes"], lambda row, seconds: row["bytes"] / seconds / 1e9)
     sizes, rates = np.array(limits.copy).T
-    axes.plot(sizes, rates / 1e9, color="#0072B2", lw=1.8, zorder=0)
-    axes.annotate(
-        "copying", (sizes[0], rates[0] / 1e9), (0, 5), textcoords="offset points", fontsize=8, color="#0072B2"
-    )
+    axes.plot(sizes, rates / 1e9, color=_LIMIT, lw=1.8, zorder=0)
+    _label(axes, "copying", sizes[0], rates[0] / 1e9, "left")
     axes.set_title("All others: bytes moved (higher is better)", fontsize=10)
     axes.set_xlabel("bytes of all inputs and results")
     axes.set_ylabel("GB/s")
@@ -137,9 +138,8 @@ def _ratios(axes, rows, names):
     axes.minorticks_off()
     axes.grid(alpha=0.25, axis="x", lw=0.5)
     axes.set_xlabel("time of the other library ÷ time of fastgrad, one mark a shape")
-    axes.annotate("fastgrad is slower", (1, 1), (-6, 4), xycoords=("data", "axes fraction"), textcoords="offset points",
-                  ha="right", fontsize=8, color="#D55E00")  # fmt: skip
-    axes.annotate("fastgrad is faster", (1, 1), (6, 4), xycoords=("data", "axes fraction"), textcoords="offset points",
-                  ha="left", fontsize=8, color="0.2")  # fmt: skip
+    for text, shift, side in (("fastgrad is slower", -6, "right"), ("fastgrad is faster", 6, "left")):
+        place = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
+        axes.annotate(text, (1, 1), (shift, 4), ha=side, fontsize=8, color="0.2", **place)
     handles = [Line2D([], [], ls="", marker="o", color=_COLOURS[peer], label=peer) for peer in peers]
-    axes.legend(handles=handles, loc="lower right", fontsize=8, ncols=1)
+    axes.legend(handles=handles, loc="lower right", bbox_to_anchor=(1, 1), fontsize=8, ncols=len(peers), frameon=False)

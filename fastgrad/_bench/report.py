@@ -3,12 +3,19 @@
 from itertools import groupby
 
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
 from .measurement import HOME, ratio, summary
 
 _PIPE_WIDTH = 160  # columns where there is no terminal to fit
+
+
+def tracked(cases):
+    """The cases, with a bar that shows how many are done; on a terminal only, and apart from what is printed."""
+    console = Console(stderr=True)
+    return track(cases, "measuring", console=console, transient=True, disable=not console.is_terminal)
 
 
 def show(result):
@@ -82,18 +89,19 @@ def _beside(seconds, own):
         return duration(seconds)
     times = seconds / own
     style = "green" if times >= 1.05 else "red" if times < 0.95 else "yellow"
-    return Text.assemble(duration(seconds), (f" {times:5.2f}×", style))
+    return Text.assemble(duration(seconds), (f" {_three_digits(times):>4}×", style))
 
 
 def duration(seconds):
     """Three digits and a unit."""
     if seconds is None:
         return "–"
-    for unit, size in (("s", 1), ("ms", 1e-3), ("µs", 1e-6)):
-        if seconds >= size:
-            break
-    value = seconds / size
-    return f"{value:.{max(0, 2 - len(str(int(value))) + 1)}f} {unit}"
+    unit, size = next((u, size) for u, size in (("s", 1), ("ms", 1e-3), ("µs", 0)) if seconds >= size)
+    return f"{_three_digits(seconds / (size or 1e-6))} {unit}"
+
+
+def _three_digits(value):
+    return f"{value:.{max(0, 3 - len(str(int(value))))}f}"
 
 
 def _digits(value):

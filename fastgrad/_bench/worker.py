@@ -5,6 +5,7 @@ peer (or `exact`, which forms the results that all are held against) and the cas
 """
 
 import json
+import os
 import statistics
 import sys
 import time
@@ -12,13 +13,16 @@ import time
 import numpy as np
 
 from .cases import Case, flat, largest_error
-from .peers import prepare
+from .peers import CPUS, prepare
 
 _LEAST_SAMPLE = 1e-4  # seconds; what is shorter is called several times a sample
 
 
 def main():
     peer, cases = sys.argv[1], [Case(*case) for case in json.loads(sys.argv[2])]
+    cpus = os.environ.get(CPUS)
+    if cpus and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(cpus)])
     answers, sys.stdout = sys.stdout, sys.stderr  # nothing that a library prints may come between
     if peer == "limits":
         from . import limits

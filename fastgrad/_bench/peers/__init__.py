@@ -13,6 +13,7 @@ import fastgrad
 from fastgrad.kernels._simd import cpu_features
 
 HOME = "fastgrad"
+CPUS = "FASTGRAD_BENCH_CPUS"  # the variable that tells a worker how many CPUs to see
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,9 @@ def installed():
 
 
 def limit_threads(threads):
-    """The environment in which every peer starts so many threads, and no more; those who look see so many CPUs."""
-    names = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-    return dict.fromkeys(names, str(threads))
+    """The environment in which libraries start so many threads; a worker hides the other CPUs as well, for JAX."""
+    names = ("NUMBA_NUM", "OMP_NUM", "OPENBLAS_NUM", "MKL_NUM", "VECLIB_MAXIMUM")
+    return {CPUS: str(threads)} | {f"{name}_THREADS": str(threads) for name in names}
 
 
 def prepare(peer, function, arguments):

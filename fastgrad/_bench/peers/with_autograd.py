@@ -5,7 +5,7 @@ What starts from an output (a vjp of softmax takes Y, not S) has no counterpart 
 
 import autograd.numpy as anp
 from autograd import make_vjp, value_and_grad
-from autograd.scipy.special import erf, logsumexp
+from autograd.scipy import special
 
 
 def array(value):
@@ -26,7 +26,7 @@ def affine_vjp(dY, X, W):
 
 
 def _cross_entropy(S, target):
-    return anp.mean(logsumexp(S, axis=1) - S[anp.arange(len(S)), target])
+    return anp.mean(special.logsumexp(S, axis=1) - S[anp.arange(len(S)), target])
 
 
 def cross_entropy_value_and_grad(S, target):
@@ -46,7 +46,7 @@ def silu_vjp(dY, X):
 
 
 def _gelu(X):
-    return 0.5 * X * (1 + erf(X * 0.5**0.5))
+    return 0.5 * X * (1 + special.erf(X * 0.5**0.5))
 
 
 def gelu_vjp(dY, X):

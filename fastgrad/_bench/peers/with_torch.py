@@ -1,8 +1,8 @@
 """The functions in PyTorch: its own, and its own backward kernels where they can be called."""
 
 import torch
-import torch.nn.functional as F
 from torch.autograd import grad
+from torch.nn import functional
 
 aten = torch.ops.aten
 
@@ -16,7 +16,7 @@ def ready(call):
 
 
 def affine(X, W, b):
-    return F.linear(X, W, b)
+    return functional.linear(X, W, b)
 
 
 def affine_vjp(dY, X, W):
@@ -40,7 +40,7 @@ def affine_jvp(X, W, dX, dW, db):
 
 
 def affine_jacobian(X, W):
-    return torch.func.jacrev(F.linear, argnums=(0, 1, 2))(X, W, X.new_zeros(len(W)))
+    return torch.func.jacrev(functional.linear, argnums=(0, 1, 2))(X, W, X.new_zeros(len(W)))
 
 
 def softmax(S):
@@ -75,22 +75,22 @@ def logsumexp(S):
 
 
 def cross_entropy(S, target):
-    return F.cross_entropy(S, target)
+    return functional.cross_entropy(S, target)
 
 
 def cross_entropy_value_and_grad(S, target):
     S = S.detach().requires_grad_()
-    loss = F.cross_entropy(S, target)
+    loss = functional.cross_entropy(S, target)
     return loss, grad(loss, S)[0]
 
 
 def linear_cross_entropy(X, W, b, target):
-    return F.cross_entropy(F.linear(X, W, b), target)
+    return functional.cross_entropy(functional.linear(X, W, b), target)
 
 
 def linear_cross_entropy_value_and_grad(X, W, b, target):
     X, W, b = (value.detach().requires_grad_() for value in (X, W, b))
-    loss = F.cross_entropy(F.linear(X, W, b), target)
+    loss = functional.cross_entropy(functional.linear(X, W, b), target)
     return loss, grad(loss, (X, W, b))
 
 
@@ -119,7 +119,7 @@ def tanh_vjp(dY, Y):
 
 
 def silu(X):
-    return F.silu(X)
+    return functional.silu(X)
 
 
 def silu_vjp(dY, X):
@@ -127,7 +127,7 @@ def silu_vjp(dY, X):
 
 
 def gelu(X):
-    return F.gelu(X)
+    return functional.gelu(X)
 
 
 def gelu_vjp(dY, X):

@@ -1,0 +1,21 @@
+"""What a call needs at its peak, beside Python and the libraries it imports."""
+
+from .common import IMPLEMENTATIONS, prepared
+
+# Large enough to be seen beside the 200 MB of an interpreter with Numba.
+LARGE = {
+    "affine_vjp": "2048x2048x2048",
+    "softmax_vjp": "4096x4096",
+    "linear_cross_entropy_value_and_grad": "2048x256x8192",
+}
+
+
+class Memory:
+    """One large call of a function in each library."""
+
+    param_names = ("implementation", "function")
+    params = (IMPLEMENTATIONS, list(LARGE))
+    timeout = 120
+
+    def peakmem_call(self, implementation, function):
+        prepared(implementation, function, LARGE[function])
