@@ -19,8 +19,7 @@ def prepared(implementation, function, shape):
     """A call that has been made, and so compiled; asv skips what is not implemented."""
     if not PEERS[implementation].is_installed:
         raise NotImplementedError(f"{implementation} is not installed")
-    case = Case(function, shape, "float32")
-    call = prepare(implementation, case.function, case.arguments())
+    call = prepare(implementation, Case(function, shape, "float32"))
     if call is None:
         raise NotImplementedError(f"{implementation} has no {function}")
     call()

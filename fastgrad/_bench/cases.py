@@ -1,12 +1,15 @@
 """What is measured: a function of the table on arrays of one shape and dtype, its least work, and its largest error."""
 
+import inspect
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from .. import reference
 from .._functions import FUNCTIONS
+from .peers import with_numpy
 
 # By how many numbers a shape has: elements, n×k (or m), n×d×m (or k).
 SHAPES = (
@@ -56,18 +59,28 @@ class Case:
         return rows, dict(zip(sorted(self.function.sizes), sizes, strict=True))
 
     def arguments(self):
+        """The inputs by name: those that the usual NumPy takes, without weights and the like."""
         rows, sizes = self.sizes()
-        return self.function.arguments(np.random.default_rng(0), self.dtype, (rows,), **sizes)
+        inputs = self.function.arguments(np.random.default_rng(0), self.dtype, (rows,), **sizes)
+        written = getattr(with_numpy, self.name, None)
+        taken = inspect.signature(written).parameters if written else inputs
+        left = [o.name for o in self.function.signature.inputs if o.optional and o.name not in taken]
+        return {name: value for name, value in inputs.items() if name not in left}
+
+    def bound(self, module, arguments):
+        """The call of the function in `fastgrad` or `fastgrad.reference`, without arguments of its own."""
+        named = {name: value for name, value in arguments.items() if name in self.function.keywords}
+        inputs = [value for name, value in arguments.items() if name not in named]
+        return partial(getattr(module, self.name), *inputs, **named)
 
     def work(self):
         """(flops, bytes) that the function cannot do without: multiply-adds, and each input and output once."""
         rows, sizes = self.sizes()
         sizes["..."] = rows
-        signature = self.function.signature
-        arrays = (*signature.inputs, *signature.outputs)
-        elements = sum(math.prod(sizes[axis] for axis in array.axes) for array in arrays)
         flops = 2 * _PRODUCTS.get(self.name, 0) * math.prod(sizes.values())
-        return flops, elements * np.dtype(self.dtype).itemsize
+        read = sum(array.nbytes for array in self.arguments().values())
+        written = sum(math.prod(sizes[axis] for axis in array.axes) for array in self.function.signature.outputs)
+        return flops, read + written * np.dtype(self.dtype).itemsize
 
     def exact(self):
         """The result in wider arithmetic, as a list of arrays, or None where that takes too long."""
@@ -75,7 +88,7 @@ class Case:
         if wide is np.longdouble and self.work()[0] > _MOST_EXACT_FLOPS:
             return None
         arguments = {n: a.astype(wide) if a.dtype.kind == "f" else a for n, a in self.arguments().items()}
-        return flat(self.function.call(reference, arguments))
+        return flat(self.bound(reference, arguments)())
 
 
 def cases(dtypes, shapes=None, names=None):

@@ -14,11 +14,13 @@ from dataclasses import astuple
 from importlib import metadata
 from pathlib import Path
 
+import fastgrad
+
 from .cases import cases
 from .limits import Limits
 from .peers import HOME, PEERS, installed, limit_threads
 
-VERSIONS = ("fastgrad", "numpy", "numba", "llvmlite", "torch", "jax", "autograd")
+VERSIONS = ("numpy", "numba", "llvmlite", "torch", "jax", "autograd")
 _PAUSE = 0.01  # seconds between two libraries: threads of the one spin for a while after its last call
 
 
@@ -172,7 +174,7 @@ def machine():
 
 
 def versions():
-    found = {"python": platform.python_version()}
+    found = {"python": platform.python_version(), "fastgrad": fastgrad.__version__}
     for name in VERSIONS:
         try:
             found[name] = metadata.version(name)

@@ -40,7 +40,7 @@ def main():
                 np.savez(request["file"], *exact)
         else:
             if case != known:
-                known, call = case, prepare(peer, case.function, case.arguments())
+                known, call = case, prepare(peer, case)
             if call is None:
                 answer = None
             elif "file" in request:

@@ -51,15 +51,13 @@ def limit_threads(threads):
     return {CPUS: str(threads)} | {f"{name}_THREADS": str(threads) for name in names}
 
 
-def prepare(peer, function, arguments):
-    """A call without arguments that runs a function of the table there, or None where the library has none."""
+def prepare(peer, case):
+    """A call without arguments that runs the case there, or None where the library has no such function."""
     library = PEERS[peer].library
     if library == HOME:
-        named = {name: value for name, value in arguments.items() if name in function.keywords}
-        inputs = [value for name, value in arguments.items() if name not in named]
-        return partial(getattr(fastgrad, function.name), *inputs, **named)
+        return case.bound(fastgrad, case.arguments())
     module = import_module(f"{__name__}.with_{library}")
-    written = getattr(module, function.name, None)
+    written = getattr(module, case.name, None)
     if written is None:
         return None
-    return partial(module.ready(written), *[module.array(value) for value in arguments.values()])
+    return partial(module.ready(written), *[module.array(value) for value in case.arguments().values()])
