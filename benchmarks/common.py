@@ -6,7 +6,7 @@ what takes less than some microseconds is timed by the thousand, in `small.py`.
 
 from functools import cache
 
-from fastgrad._bench.cases import SHAPES, Case, fits
+from fastgrad._bench.cases import SHAPES, Case, fitting_shapes
 from fastgrad._bench.peers import HOME, PEERS, prepare
 from fastgrad._functions import FUNCTIONS
 
@@ -16,14 +16,17 @@ SMALL = {1: "1000", 2: "64x10", 3: "8x16x16"}  # by how many numbers a shape has
 
 @cache
 def prepared(implementation, function, shape):
-    """A call that has been made, and so compiled; asv skips what is not implemented."""
-    if not PEERS[implementation].is_installed:
-        raise NotImplementedError(f"{implementation} is not installed")
+    """A call that has been made, and so compiled."""
+    required(implementation, function)
     call = prepare(implementation, Case(function, shape, "float32"))
-    if call is None:
-        raise NotImplementedError(f"{implementation} has no {function}")
     call()
     return call
+
+
+def required(implementation, function):
+    """Raises what makes asv skip a benchmark, where there is nothing to measure."""
+    if not PEERS[implementation].has(function):
+        raise NotImplementedError(f"there is no {function} of {implementation} here")
 
 
 def small_shape(function):
@@ -31,7 +34,7 @@ def small_shape(function):
     return SMALL[1 + len(FUNCTIONS[function].sizes)]
 
 
-class OfFunction:
+class _OfFunction:
     """One function, in every library that is installed, on all of its shapes that are not small."""
 
     function = ""
@@ -53,14 +56,14 @@ def benchmarks_of(family):
     for function in FUNCTIONS.values():
         if function.family == family:
             name = class_name(function.name)
-            shapes = [s for s in SHAPES if fits(s, function) and s not in SMALL.values()]
+            shapes = fitting_shapes(function.name, [shape for shape in SHAPES if shape not in SMALL.values()])
             body = {
                 "__doc__": function.formula,
                 "__module__": f"benchmarks.{family}",
                 "function": function.name,
                 "params": (IMPLEMENTATIONS, shapes or [small_shape(function.name)]),
             }
-            classes[name] = type(name, (OfFunction,), body)
+            classes[name] = type(name, (_OfFunction,), body)
     return classes
 
 

@@ -1,6 +1,9 @@
 """What a call needs at its peak, beside Python and the libraries it imports."""
 
-from .common import IMPLEMENTATIONS, prepared
+from fastgrad._bench.cases import Case
+from fastgrad._bench.peers import prepare
+
+from .common import IMPLEMENTATIONS, required
 
 # Large enough to be seen beside the 200 MB of an interpreter with Numba.
 LARGE = {
@@ -17,5 +20,8 @@ class Memory:
     params = (IMPLEMENTATIONS, list(LARGE))
     timeout = 120
 
+    def setup(self, implementation, function):
+        required(implementation, function)
+
     def peakmem_call(self, implementation, function):
-        prepared(implementation, function, LARGE[function])
+        prepare(implementation, Case(function, LARGE[function], "float32"))()

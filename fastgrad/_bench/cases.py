@@ -22,7 +22,7 @@ SHAPES = (
     "128x784x10",
     "256x256x256",
 )
-JACOBIAN_SHAPES = ("64x10", "8x16x16")  # a result has the size of its output times that of its input
+_LARGEST_OF_JACOBIANS = 5000  # the product of the sizes; a result has the size of its output times that of its input
 
 # How many products of matrices n×d×m a function forms; all others are bound by the bytes they move.
 _PRODUCTS = {
@@ -92,18 +92,19 @@ class Case:
 
 
 def cases(dtypes, shapes=None, names=None):
-    """Every function on each shape that has as many numbers as it has sizes."""
+    """Every function in each dtype on each shape that fits."""
     for name in names or FUNCTIONS:
-        function = FUNCTIONS[name]
-        fitting = shapes or (JACOBIAN_SHAPES if name.endswith("jacobian") else SHAPES)
         for dtype in dtypes:
-            for shape in fitting:
-                if fits(shape, function):
-                    yield Case(name, shape, dtype)
+            for shape in fitting_shapes(name, shapes or SHAPES):
+                yield Case(name, shape, dtype)
 
 
-def fits(shape, function):
-    return len(function.sizes) == shape.count("x")
+def fitting_shapes(name, shapes=SHAPES):
+    """The shapes that have as many numbers as the function has sizes; of a Jacobian, those it is not too large for."""
+    fitting = [shape for shape in shapes if shape.count("x") == len(FUNCTIONS[name].sizes)]
+    if name.endswith("jacobian"):
+        return [shape for shape in fitting if math.prod(map(int, shape.split("x"))) <= _LARGEST_OF_JACOBIANS]
+    return fitting
 
 
 def flat(result):

@@ -28,6 +28,16 @@ class Peer:
     def is_installed(self):
         return find_spec(self.library) is not None
 
+    def module(self):
+        """Its functions, by the names of the table."""
+        return import_module(f"{__name__}.with_{self.library}")
+
+    def has(self, function):
+        """Whether it is installed and has this function of the table."""
+        if self.library == HOME:
+            return function in fastgrad.__all__
+        return self.is_installed and hasattr(self.module(), function)
+
 
 # OpenBLAS takes some CPUs with AVX-512 for ones without: `numpy-avx512` is NumPy at its tuned best there.
 PEERS = {
@@ -53,11 +63,11 @@ def limit_threads(threads):
 
 def prepare(peer, case):
     """A call without arguments that runs the case there, or None where the library has no such function."""
-    library = PEERS[peer].library
-    if library == HOME:
-        return case.bound(fastgrad, case.arguments())
-    module = import_module(f"{__name__}.with_{library}")
-    written = getattr(module, case.name, None)
-    if written is None:
+    peer = PEERS[peer]
+    if not peer.has(case.name):
         return None
-    return partial(module.ready(written), *[module.array(value) for value in case.arguments().values()])
+    if peer.library == HOME:
+        return case.bound(fastgrad, case.arguments())
+    module = peer.module()
+    inputs = [module.array(value) for value in case.arguments().values()]
+    return partial(module.ready(getattr(module, case.name)), *inputs)

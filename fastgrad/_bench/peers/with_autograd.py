@@ -25,16 +25,16 @@ def affine_vjp(dY, X, W):
     return make_vjp(_affine)((X, W, anp.zeros(len(W), W.dtype)))[0](dY)
 
 
-def _cross_entropy(S, target):
+def cross_entropy_of(S, target):
     return anp.mean(special.logsumexp(S, axis=1) - S[anp.arange(len(S)), target])
 
 
 def cross_entropy_value_and_grad(S, target):
-    return value_and_grad(_cross_entropy)(S, target)
+    return value_and_grad(cross_entropy_of)(S, target)
 
 
 def linear_cross_entropy_value_and_grad(X, W, b, target):
-    return value_and_grad(lambda inputs: _cross_entropy(_affine(inputs), target))((X, W, b))
+    return value_and_grad(lambda inputs: cross_entropy_of(_affine(inputs), target))((X, W, b))
 
 
 def _silu(X):

@@ -1,0 +1,121 @@
+"""One training step of a ReLU network in each library: forward, cross-entropy, backward, gradient descent.
+
+Each function takes the weights and biases of the layers, which a step changes, and returns the step, which returns the
+loss.
+"""
+
+import fastgrad
+
+from . import with_numpy
+
+
+def _by_hand(library, weights, biases, X, target, rate):
+    """The network as one writes it with the functions of fastgrad, or with the same functions in NumPy."""
+
+    def step():
+        inputs = [X]
+        for W, b in zip(weights[:-1], biases[:-1], strict=True):
+            inputs.append(library.relu(library.affine(inputs[-1], W, b)))
+        S = library.affine(inputs[-1], weights[-1], biases[-1])
+        loss, dY = library.cross_entropy_value_and_grad(S, target)
+        for layer in range(len(weights) - 1, -1, -1):
+            if layer:
+                dX, dW, db = library.affine_vjp(dY, inputs[layer], weights[layer])
+                dY = library.relu_vjp(dX, inputs[layer])
+            else:
+                dW, db = library.affine_dw(dY, X), library.affine_db(dY)
+            dW *= rate
+            weights[layer] -= dW
+            biases[layer] -= rate * db
+        return loss
+
+    return step
+
+
+def with_fastgrad(*arguments):
+    return _by_hand(fastgrad, *arguments)
+
+
+def with_plain_numpy(*arguments):
+    return _by_hand(with_numpy, *arguments)
+
+
+def with_torch(weights, biases, X, target, rate):
+    import torch
+
+    layers = []
+    for W, b in zip(weights, biases, strict=True):
+        layer = torch.nn.Linear(W.shape[1], W.shape[0])
+        layer.weight, layer.bias = (torch.nn.Parameter(torch.from_numpy(value)) for value in (W, b))
+        layers += [layer, torch.nn.ReLU()]
+    network = torch.nn.Sequential(*layers[:-1])
+    descent = torch.optim.SGD(network.parameters(), lr=float(rate))
+    X, target = torch.from_numpy(X), torch.from_numpy(target)
+
+    def step():
+        descent.zero_grad()
+        loss = torch.nn.functional.cross_entropy(network(X), target)
+        loss.backward()
+        descent.step()
+        return loss.detach()
+
+    return step
+
+
+def with_jax(weights, biases, X, target, rate):
+    import jax
+    import jax.numpy as jnp
+
+    from . import with_jax as functions
+
+    def loss_of(layers, X, target):
+        for W, b in layers[:-1]:
+            X = functions.relu(functions.affine(X, W, b))
+        return functions.cross_entropy(functions.affine(X, *layers[-1]), target)
+
+    @jax.jit
+    def update(layers, X, target):
+        loss, gradients = jax.value_and_grad(loss_of)(layers, X, target)
+        return loss, jax.tree.map(lambda value, gradient: value - rate * gradient, layers, gradients)
+
+    layers = [(jnp.asarray(W), jnp.asarray(b)) for W, b in zip(weights, biases, strict=True)]
+    X, target = jnp.asarray(X), jnp.asarray(target)
+
+    def step():
+        nonlocal layers
+        loss, layers = jax.block_until_ready(update(layers, X, target))
+        return loss
+
+    return step
+
+
+def with_autograd(weights, biases, X, target, rate):
+    import autograd.numpy as anp
+    from autograd import value_and_grad
+
+    from .with_autograd import cross_entropy_of
+
+    def loss_of(layers):
+        inputs = X
+        for W, b in layers[:-1]:
+            inputs = anp.maximum(anp.dot(inputs, W.T) + b, 0)
+        W, b = layers[-1]
+        return cross_entropy_of(anp.dot(inputs, W.T) + b, target)
+
+    def step():
+        loss, gradients = value_and_grad(loss_of)(list(zip(weights, biases, strict=True)))
+        for W, b, (dW, db) in zip(weights, biases, gradients, strict=True):
+            W -= rate * dW
+            b -= rate * db
+        return loss
+
+    return step
+
+
+STEPS = {
+    "fastgrad": with_fastgrad,
+    "numpy": with_plain_numpy,
+    "torch": with_torch,
+    "jax": with_jax,
+    "autograd": with_autograd,
+}
