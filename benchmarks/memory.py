@@ -7,8 +7,8 @@ from .common import IMPLEMENTATIONS, required
 
 # Large enough to be seen beside the 200 MB of an interpreter with Numba.
 LARGE = {
-    "affine_vjp": "2048x2048x2048",
-    "softmax_vjp": "4096x4096",
+    "affine_vjp": "1024x1024x1024",
+    "softmax_vjp": "2048x2048",
     "linear_cross_entropy_value_and_grad": "2048x256x8192",
 }
 
