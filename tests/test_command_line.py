@@ -104,7 +104,7 @@ def test_bench_shows_every_function_on_every_shape(measured):
         assert all(seconds > 0 for seconds in (row["limit"], *row["times"].values()))
         assert re.search(rf"^│ {function.name} +│", output, re.MULTILINE)
     assert "\x1b" not in output
-    assert set(stored) >= {"machine", "versions", "threads", "date", "command", "limits"}
+    assert set(stored) >= {"machine", "versions", "threads", "date", "command", "limits", "foreign"}
     assert stored["command"].startswith("python -m fastgrad bench --shapes 7,6x5,6x5x4 ")
     assert stored["failures"] == {}
 

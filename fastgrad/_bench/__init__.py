@@ -23,7 +23,12 @@ def add_arguments(parser):
     )
     parser.add_argument("--functions", type=_functions, help="only these, such as softmax,affine_vjp")
     parser.add_argument("--peers", type=_peers, help="only these beside fastgrad (default: all that are installed)")
-    parser.add_argument("--seconds", type=float, default=0.02, help="for one sample of one call (default: %(default)s)")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=0.01,
+        help="for one turn of a library, after as long a warm-up (default: %(default)s)",
+    )
     parser.add_argument("--rounds", type=int, default=3, help="turns of every library (default: %(default)s)")
     parser.add_argument("--json", metavar="FILE", help="write the result there, with machine, versions, date, command")
     parser.add_argument("--plot", metavar="FILE", help="draw it: rooflines and ratios, as PNG, SVG or PDF")

@@ -66,7 +66,7 @@ class Worker:
             stream.close()
 
 
-def run(dtypes, threads=None, shapes=None, functions=None, peers=None, seconds=0.02, rounds=3, track=iter):
+def run(dtypes, threads=None, shapes=None, functions=None, peers=None, seconds=0.03, rounds=3, track=iter):
     """Measures, and returns the result as what JSON can hold; `track` goes through the cases, and may show how far."""
     listed = list(cases(dtypes, shapes, functions))
     if not listed:
@@ -74,6 +74,7 @@ def run(dtypes, threads=None, shapes=None, functions=None, peers=None, seconds=0
     peers = peers or installed()
     shared = limit_threads(threads) if threads else {}
     workers, failures, rows = {}, {}, []
+    foreign = ForeignWork()
     try:
         limits = _limits(shared)
         for peer in ("exact", *peers):
@@ -90,12 +91,38 @@ def run(dtypes, threads=None, shapes=None, functions=None, peers=None, seconds=0
         "machine": machine(),
         "versions": versions(),
         "threads": limits.threads,
+        "foreign": foreign.share(),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "command": "python -m fastgrad " + shlex.join(sys.argv[1:]),
         "limits": limits.as_json(),
         "rows": rows,
         "failures": failures,
     }
+
+
+class ForeignWork:
+    """How much of the CPUs other programs take meanwhile, where the system tells: their work makes times waver."""
+
+    def __init__(self):
+        self._start = self._counts()
+
+    @staticmethod
+    def _counts():
+        """Seconds: of all CPUs at work, of this process and its ended children at work, and of the clock."""
+        try:
+            user, nice, kernel = map(int, Path("/proc/stat").read_text().split()[1:4])
+        except (OSError, ValueError):
+            return None
+        own = sum(os.times()[:4])
+        return (user + nice + kernel) / os.sysconf("SC_CLK_TCK"), own, time.monotonic()
+
+    def share(self):
+        """From 0 to 1, or None where it cannot be known."""
+        end = self._counts()
+        if end is None or self._start is None:
+            return None
+        busy, own, elapsed = (b - a for a, b in zip(self._start, end, strict=True))
+        return round(min(max((busy - own) / (elapsed * os.cpu_count()), 0), 1), 3)
 
 
 def _limits(environment):

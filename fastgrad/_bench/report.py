@@ -9,6 +9,7 @@ from rich.text import Text
 
 from .measurement import HOME, ratio, summary
 
+_MUCH = 0.03  # of the CPUs, taken by other programs
 _PIPE_WIDTH = 160  # columns where there is no terminal to fit
 
 
@@ -23,6 +24,8 @@ def show(result):
     if not console.is_terminal:
         console = Console(width=_PIPE_WIDTH)
     console.print(setting(result))
+    if (result["foreign"] or 0) > _MUCH:
+        console.print(f"Other programs took {result['foreign']:.0%} of the CPUs meanwhile: these times waver.")
     for dtype, rows in _by_dtype(result):
         console.print(_table(dtype, rows))
         console.print(conclusion(rows), "")

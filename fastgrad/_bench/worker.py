@@ -52,11 +52,17 @@ def main():
 
 
 def median_seconds(call, seconds):
-    """The median time of a call over so many seconds; the first calls, which compile, are no samples."""
+    """The median time of a call over so many seconds.
+
+    As long before, it runs unmeasured: the first call compiles, and where the threads of a pool wake up on one CPU, the
+    system takes some milliseconds to part them, which some calls wait for.
+    """
     call()
-    start = time.perf_counter()
-    call()
-    calls = max(1, int(_LEAST_SAMPLE / max(time.perf_counter() - start, 1e-7)))
+    start, calls = time.perf_counter(), 0
+    while not calls or time.perf_counter() < start + seconds:
+        call()
+        calls += 1
+    calls = max(1, int(_LEAST_SAMPLE * calls / (time.perf_counter() - start)))
     samples = []
     end = time.perf_counter() + seconds
     while len(samples) < 3 or time.perf_counter() < end:

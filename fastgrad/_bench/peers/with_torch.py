@@ -81,7 +81,7 @@ def cross_entropy(S, target):
 def cross_entropy_value_and_grad(S, target):
     S = S.detach().requires_grad_()
     loss = functional.cross_entropy(S, target)
-    return loss, grad(loss, S)[0]
+    return loss.detach(), grad(loss, S)[0]
 
 
 def linear_cross_entropy(X, W, b, target):
@@ -91,7 +91,7 @@ def linear_cross_entropy(X, W, b, target):
 def linear_cross_entropy_value_and_grad(X, W, b, target):
     X, W, b = (value.detach().requires_grad_() for value in (X, W, b))
     loss = functional.cross_entropy(functional.linear(X, W, b), target)
-    return loss, grad(loss, (X, W, b))
+    return loss.detach(), grad(loss, (X, W, b))
 
 
 def relu(X):
