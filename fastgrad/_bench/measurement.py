@@ -18,7 +18,7 @@ import fastgrad
 
 from .cases import cases
 from .limits import Limits
-from .peers import HOME, PEERS, installed, limit_threads
+from .peers import BOUND, HOME, PEERS, installed, limit_threads
 
 VERSIONS = ("numpy", "numba", "llvmlite", "torch", "jax", "autograd")
 _PAUSE = 0.01  # seconds between two libraries: threads of the one spin for a while after its last call
@@ -72,7 +72,7 @@ def run(dtypes, threads=None, shapes=None, functions=None, peers=None, seconds=0
     if not listed:
         raise SystemExit("No function takes as many sizes as these shapes have.")
     peers = peers or installed()
-    shared = limit_threads(threads) if threads else {}
+    shared = BOUND | (limit_threads(threads) if threads else {})
     workers, failures, rows = {}, {}, []
     foreign = ForeignWork()
     try:

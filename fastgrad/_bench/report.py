@@ -10,7 +10,7 @@ from rich.text import Text
 from .measurement import HOME, ratio, summary
 
 _MUCH = 0.03  # of the CPUs, taken by other programs
-_PIPE_WIDTH = 160  # columns where there is no terminal to fit
+_PIPE_WIDTH = 180  # columns where there is no terminal to fit
 
 
 def tracked(cases):
@@ -60,7 +60,7 @@ def _by_dtype(result):
 def _table(dtype, rows):
     peers = list(dict.fromkeys(peer for row in rows for peer in row["times"] if peer != HOME))
     table = Table(title=f"{dtype}: time, and how many times fastgrad's")
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     table.add_column("fastgrad", justify="right")
     table.add_column("of the limit", justify="right")
     for peer in peers:

@@ -15,6 +15,10 @@ from fastgrad.kernels._simd import cpu_features
 HOME = "fastgrad"
 CPUS = "FASTGRAD_BENCH_CPUS"  # the variable that tells a worker how many CPUs to see
 
+# OpenMP's threads, fastgrad's and PyTorch's, stay each on a CPU of its own. Where two meet on one, a parallel region
+# takes 8 ms, as long as the one spins that waits for the other, and the system may leave them there for seconds.
+BOUND = {"OMP_PROC_BIND": "true"}
+
 
 @dataclass(frozen=True)
 class Peer:
