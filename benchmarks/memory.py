@@ -3,7 +3,7 @@
 from fastgrad._bench.cases import Case
 from fastgrad._bench.peers import prepare
 
-from .common import IMPLEMENTATIONS, required
+from .common import HOME, IMPLEMENTATIONS, required
 
 # Large enough to be seen beside the 200 MB of an interpreter with Numba.
 LARGE = {
@@ -21,6 +21,7 @@ class Memory:
     timeout = 120
 
     def setup(self, implementation, function):
+        required(HOME, function)
         required(implementation, function)
 
     def peakmem_call(self, implementation, function):

@@ -13,7 +13,7 @@ exclude_patterns = ["_build"]
 default_role = "code"  # single backticks, as the docstrings have them
 autodoc_typehints = "none"  # the section Parameters says more
 html_theme = "alabaster"
-html_theme_options = {"description": sys.modules["fastgrad"].__doc__, "page_width": "1100px", "sidebar_width": "200px"}
+html_theme_options = {"description": sys.modules["fastgrad"].__doc__, "page_width": "1300px", "sidebar_width": "200px"}
 highlight_language = "python"
 
 
