@@ -7,13 +7,14 @@ import fastgrad
 from fastgrad._functions import FUNCTIONS
 
 project, author, release = "fastgrad", "the authors of fastgrad", fastgrad.__version__
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.mathjax", "sphinx.ext.napoleon"]
+extensions = ["myst_parser", "sphinx-mathjax-offline", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 myst_enable_extensions = ["dollarmath"]
 exclude_patterns = ["_build"]
 default_role = "code"  # single backticks, as the docstrings have them
 autodoc_typehints = "none"  # the section Parameters says more
 html_theme = "alabaster"
-html_theme_options = {"description": sys.modules["fastgrad"].__doc__, "page_width": "1300px", "sidebar_width": "200px"}
+html_show_copyright = False
+html_theme_options = {"description": sys.modules["fastgrad"].__doc__, "page_width": "1120px", "sidebar_width": "200px"}
 highlight_language = "python"
 
 
@@ -59,6 +60,4 @@ def in_section(lines):
 
 def setup(app):
     app.connect("source-read", list_functions)
-    app.connect(
-        "autodoc-process-docstring", keep_formulas, priority=100
-    )  # before napoleon, which rewrites the sections
+    app.connect("autodoc-process-docstring", keep_formulas, priority=100)  # before napoleon rewrites the sections

@@ -79,9 +79,10 @@ def _roofline(axes, limits, rows):
     _pairs(axes, rows, lambda row: row["flops"] / row["bytes"], lambda row, seconds: row["flops"] / seconds / 1e9)
     if not rows:
         return
-    low, high = axes.get_xlim()
-    intensity = np.geomspace(low / 1.5, high * 1.5, 200)
     slopes = {"caches": max(rate for _, rate in limits.copy), "memory": limits.copy[-1][1]}
+    low, high = axes.get_xlim()
+    low = min(low, max(limits.peak.values()) / slopes["caches"])  # so that its slope is in the picture
+    intensity = np.geomspace(low / 2, high * 1.5, 200)
     for dtype in sorted({row["dtype"] for row in rows}):
         peak = limits.peak[dtype]
         for slope in slopes.values():
