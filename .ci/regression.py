@@ -2,7 +2,8 @@
 
 Two processes, one with each commit, call the same function on the same arrays in turns: old, new, old, a few
 milliseconds each, many rounds. The median of new / old is judged, never a time; old / old tells how much the machine
-wavers. What looks slower is measured once more, longer. One thread, so that nothing depends on who else is running.
+wavers. What looks slower is measured once more, longer, by two new processes: where one finds its memory can alone make
+a quarter of a short call. One thread, so that nothing depends on who else is running.
 """
 
 import io
@@ -54,7 +55,10 @@ class Commit:
         self.send(request)
         return self.answer()
 
-    def close(self):
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
         self._process.kill()
         self._process.communicate()
 
@@ -141,15 +145,16 @@ def main():
         if kernels(before) == kernels(ROOT):  # then what is compiled for the one serves the other
             compiled = shutil.ignore_patterns("*.pyc")
             shutil.copytree(ROOT / KERNELS / "__pycache__", before / KERNELS / "__pycache__", ignore=compiled)
-        old, new = Commit(before), Commit(ROOT)
-        try:
-            return judge(old, new)
-        finally:
-            old.close()
-            new.close()
+        with Commit(before) as old, Commit(ROOT) as new:
+            return judge(old, new, before)
 
 
-def judge(old, new):
+def once_more(before, request):
+    with Commit(before) as old, Commit(ROOT) as new:
+        return compare(old, new, request, 4 * ROUNDS)
+
+
+def judge(old, new, before):
     end = time.monotonic() + SECONDS
     compared, slower, unclear = [], [], []
     for title, request in requests():
@@ -159,7 +164,7 @@ def judge(old, new):
         if ratio is None:
             continue
         if ratio > SLOWER:
-            ratio, noise = compare(old, new, request, 4 * ROUNDS)
+            ratio, noise = once_more(before, request)
         compared.append(ratio)
         print(f"{title:50} {ratio:5.2f}   (old / old {noise:4.2f})", flush=True)
         if ratio > SLOWER:
