@@ -8,8 +8,7 @@ from fastgrad.testing._arrays import LAYOUTS
 
 DTYPES = (np.float32, np.float64)
 
-# Around the edges of vectors (8 and 16 lanes), tiles (6 and 12 rows, 16 and 32 columns), blocks (256 terms), and of
-# what counts as few classes (32).
+# Around the edges of vectors (8 and 16 lanes), tiles (6 and 12 rows, 16 and 32 columns) and blocks (256 terms).
 EDGES = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 15, 16, 17, 23, 24, 25, 31, 32, 33, 47, 48, 49, 63, 64, 65, 127, 129]
 LONG_EDGES = [255, 256, 257, 511, 513, 1000]
 
@@ -21,6 +20,11 @@ def sizes(most=129, least=0):
 def long_sizes():
     """Mostly short, sometimes beyond a block."""
     return st.one_of(sizes(), sizes(), st.sampled_from(LONG_EDGES))
+
+
+def classes(most=65, least=0):
+    """Around what counts as few classes (128) as often as below."""
+    return st.one_of(sizes(most, least), st.sampled_from([127, 128, 129, 145]))
 
 
 dtypes = st.sampled_from(DTYPES)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from problems import DTYPES, assert_same_bits, assert_within, seeds, sizes
+from problems import DTYPES, assert_same_bits, assert_within, classes, seeds, sizes
 from test_softmax import eps, logits, smallest, unavoidable, wide
 
 import fastgrad as fg
@@ -20,9 +20,9 @@ HAS_TORCH = importlib.util.find_spec("torch") is not None
 
 
 @st.composite
-def problems(draw, classes=None):
+def problems(draw, count=None):
     """Logits, a target of either kind, and any options."""
-    S = draw(logits(sizes(129, least=1) if classes is None else classes))
+    S = draw(logits(classes(least=1) if count is None else count))
     rng = np.random.default_rng(draw(seeds))
     lead, k = S.shape[:-1], S.shape[-1]
     if draw(st.booleans()):
@@ -131,13 +131,13 @@ def test_gradient_is_the_derivation(problem):
     dL = -weight * ((1 - smoothing) * t + smoothing / k)
     if target.dtype == np.int64:
         dL[target == -100] = 0
-    p, rows, classes = reference.softmax(S), np.eye(len(S)), np.eye(k)
-    literal = np.einsum("rc,ri,cj->ij", dL, rows, classes) - np.einsum("rc,ri,rj->ij", dL, rows, p)
+    p, rows, columns = reference.softmax(S), np.eye(len(S)), np.eye(k)
+    literal = np.einsum("rc,ri,cj->ij", dL, rows, columns) - np.einsum("rc,ri,rj->ij", dL, rows, p)
     _, dS = fg.cross_entropy_value_and_grad(S, target, weight=weight, label_smoothing=smoothing, reduction="sum")
     assert_within(dS, literal, 64 * eps(S) * (np.abs(dL).sum(-1, keepdims=True) + 1e-3))
 
 
-@given(problems(sizes(65, least=2)), seeds)
+@given(problems(classes(least=2)), seeds)
 def test_gradient_is_the_complex_step(problem, seed):
     """Im J(S + i h V) / h is the derivative of J along V, without a difference to cancel in."""
     S, target, options = problem
@@ -159,7 +159,7 @@ def test_gradient_is_the_complex_step(problem, seed):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("k", [2, 10, 40])
+@pytest.mark.parametrize("k", [2, 10, 140])
 def test_saturated_rows_against_two_hundred_digits(dtype, k):
     rng = np.random.default_rng(k)
     for scale, target in itertools.product((1, 20, 80), (0, k - 1)):
@@ -291,7 +291,7 @@ def test_an_ignored_row_poisons_nothing():
             assert np.array_equal(dS[:3], expected)
 
 
-@pytest.mark.parametrize("k", [5, 50])
+@pytest.mark.parametrize("k", [5, 150])
 def test_all_rows_ignored(k):
     """pytorch 70348: the mean over nothing is 0 here, and so is its gradient."""
     S = np.random.default_rng(0).random((10, k))
@@ -340,7 +340,7 @@ def test_an_upstream_gradient_for_each_row():
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("k", [3, 17, 40, 70])
+@pytest.mark.parametrize("k", [3, 17, 70, 130, 150])
 def test_special_values(dtype, k):
     """−inf is probability and gradient 0; all −inf, +inf and NaN make their row NaN, and no other."""
     rng = np.random.default_rng(k)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from problems import LAYOUTS, WRITEABLE, assert_same_bits, assert_within, dtypes, layouts, leads, seeds, sizes
+from problems import LAYOUTS, WRITEABLE, assert_same_bits, assert_within, classes, dtypes, layouts, leads, seeds, sizes
 
 import fastgrad
 from fastgrad import reference
@@ -29,7 +29,8 @@ def draw_arguments(data, function, dtype=None, most=40, lead=None):
     lead = data.draw(leads(most=17)) if lead is None else lead
     if function.name.endswith("jacobian"):
         most = 7
-    chosen = {letter: data.draw(sizes(most), letter) for letter in function.sizes}
+    few = function.name.endswith("jacobian") or function.sizes != ("k",)
+    chosen = {letter: data.draw(sizes(most) if few else classes(most), letter) for letter in function.sizes}
     return function.arguments(rng, data.draw(dtypes) if dtype is None else dtype, lead, **chosen)
 
 

@@ -5,17 +5,17 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from problems import DTYPES, assert_within, dtypes, leads, long_sizes, seeds, sizes
+from problems import DTYPES, assert_within, classes, dtypes, leads, long_sizes, seeds, sizes
 
 import fastgrad as fg
 from fastgrad import reference
 
 
 @st.composite
-def logits(draw, classes=None):
+def logits(draw, count=None):
     """Logits of any shape and scale, some saturated, some with a common offset, some with ties."""
     dtype, rng = draw(dtypes), np.random.default_rng(draw(seeds))
-    shape = (*draw(leads()), draw(long_sizes() if classes is None else classes))
+    shape = (*draw(leads()), draw(long_sizes() if count is None else count))
     scale = draw(st.sampled_from([0.0, 1e-3, 1.0, 5.0, 20.0, 300.0]))
     offset = draw(st.sampled_from([0.0, -50.0, 1e3, 1e6]))
     S = offset + scale * rng.standard_normal(shape)
@@ -75,7 +75,7 @@ def test_log_softmax_and_logsumexp_are_within_4_eps(S):
         assert np.all(sums == -np.inf)
 
 
-@given(logits(sizes(65)), seeds)
+@given(logits(classes()), seeds)
 def test_softmax_gradient_is_within_16_eps(S, seed):
     Y = fg.softmax(S)
     dY = np.random.default_rng(seed).standard_normal(S.shape).astype(S.dtype)
@@ -84,7 +84,7 @@ def test_softmax_gradient_is_within_16_eps(S, seed):
     assert_within(fg.softmax_jvp(dY, Y), reference.softmax_jvp(*wide(dY, Y)), bound)
 
 
-@given(logits(sizes(65)), seeds)
+@given(logits(classes()), seeds)
 def test_log_softmax_gradients_are_within_16_eps(S, seed):
     L = fg.log_softmax(S)
     dL = np.random.default_rng(seed).standard_normal(S.shape).astype(S.dtype)
@@ -116,7 +116,7 @@ def test_jacobian_is_the_derivation(S):
     assert_within(fg.softmax_vjp(dY, Y), minibatch, 64 * eps(Y))
 
 
-@given(logits(sizes(65, least=1)), seeds)
+@given(logits(classes(least=1)), seeds)
 def test_gradients_are_the_complex_step(S, seed):
     """Im f(S + i h V) / h is the directional derivative, without a difference to cancel in."""
     S = np.clip(S.astype(np.float64), -300, 300)
@@ -130,7 +130,7 @@ def test_gradients_are_the_complex_step(S, seed):
     np.testing.assert_allclose(fg.log_softmax_jvp(V, fg.log_softmax(S)), derivative, **close)
 
 
-@given(logits(sizes(65)), seeds)
+@given(logits(classes()), seeds)
 def test_vjp_is_the_adjoint_of_jvp(S, seed):
     """⟨U, jvp(V)⟩ = ⟨vjp(U), V⟩"""
     rng = np.random.default_rng(seed)
@@ -145,7 +145,7 @@ def test_vjp_is_the_adjoint_of_jvp(S, seed):
         assert abs(one_side - other_side) <= 16 * eps(S) * size
 
 
-@given(logits(sizes(65)), st.floats(-1e4, 1e4))
+@given(logits(classes()), st.floats(-1e4, 1e4))
 def test_a_constant_in_the_cotangent_changes_no_gradient(S, constant):
     Y = fg.softmax(S)
     dY = np.round(64 * np.random.default_rng(0).standard_normal(S.shape)).astype(S.dtype)
@@ -154,7 +154,7 @@ def test_a_constant_in_the_cotangent_changes_no_gradient(S, constant):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("k", [3, 10, 40, 100])
+@pytest.mark.parametrize("k", [3, 10, 100, 150])
 def test_saturated_rows_against_two_hundred_digits(dtype, k):
     """Where the usual formulas give 0 or noise, against mpmath."""
     rng = np.random.default_rng(k)
@@ -183,7 +183,7 @@ def test_saturated_rows_against_two_hundred_digits(dtype, k):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("k", [3, 17, 40, 70])
+@pytest.mark.parametrize("k", [3, 17, 70, 130, 150])
 def test_special_values(dtype, k):
     """−inf is probability 0 and gradient 0; all −inf, +inf and NaN make their row NaN, and no other."""
     rng = np.random.default_rng(k)

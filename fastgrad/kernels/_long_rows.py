@@ -4,8 +4,8 @@ import numpy as np
 
 from ._jit import device, inlined
 from ._math import INFINITY, exp, expm1, log1p
-from ._simd import compact, first, lanes, load_masked, select, splat, store_masked
-from ._sums import is_element, omit, row_argmax, row_max, row_total, scalar
+from ._simd import compact, load_masked, select, splat, store_masked
+from ._sums import along_row, is_element, omit, row_argmax, row_max, row_total, scalar
 
 
 @inlined
@@ -16,6 +16,12 @@ def _exp_into(data, j, inside):
     return e
 
 
+@inlined
+def _times(data, j, inside):
+    Y, i, factor = data
+    store_masked(Y, (i, j), load_masked(Y, (i, j), inside, factor) * factor, inside)
+
+
 @device
 def softmax(S, Y, i):
     """Y[i, j] = exp(S[i, j] − S_m) / Σ_c exp(S[i, c] − S_m)"""
@@ -23,9 +29,7 @@ def softmax(S, Y, i):
     k = S.shape[1]
     largest = splat(S, row_max(S, i))
     inverse = splat(S, 1) / splat(S, row_total(_exp_into, (S, Y, i, largest), k))
-    for j in range(0, k, lanes(S)):
-        inside = first(S, k - j)
-        store_masked(Y, (i, j), load_masked(Y, (i, j), inside, inverse) * inverse, inside)
+    along_row(_times, (Y, i, inverse), k)
 
 
 @inlined
@@ -34,21 +38,25 @@ def _weighted_shift(data, j, inside):
     return load_masked(Y, (i, j), inside, splat(Y, 0)) * (load_masked(G, (i, j), inside, shift) - shift)
 
 
+@inlined
+def _times_shifted(data, j, inside):
+    G, Y, out, i, shift, mean, accumulate = data
+    zeros = splat(Y, 0)
+    h = load_masked(G, (i, j), inside, zeros) - shift
+    value = load_masked(Y, (i, j), inside, zeros) * (h - mean)
+    if accumulate:
+        value = load_masked(out, (i, j), inside, zeros) + value
+    store_masked(out, (i, j), value, inside)
+
+
 @device
 def softmax_product(G, Y, out, i, accumulate):
     """out[i, j] (+)= Y_j (h_j − Σ_c Y_c h_c) with h = G − G_m"""
     compact()
     k = Y.shape[1]
-    zeros = splat(Y, 0)
     shift = splat(G, G[i, row_argmax(Y, i)])
     mean = splat(G, row_total(_weighted_shift, (G, Y, i, shift), k))
-    for j in range(0, k, lanes(Y)):
-        inside = first(Y, k - j)
-        h = load_masked(G, (i, j), inside, zeros) - shift
-        value = load_masked(Y, (i, j), inside, zeros) * (h - mean)
-        if accumulate:
-            value = load_masked(out, (i, j), inside, zeros) + value
-        store_masked(out, (i, j), value, inside)
+    along_row(_times_shifted, (G, Y, out, i, shift, mean, accumulate), k)
 
 
 @inlined
@@ -82,6 +90,12 @@ def _log_rest(S, i, m):
     return scalar(log1p, S, row_total(_other_exps, (S, i, m, splat(S, S[i, m])), S.shape[1]))
 
 
+@inlined
+def _minus_both(data, j, inside):
+    A, out, i, one, other = data
+    store_masked(out, (i, j), (load_masked(A, (i, j), inside, one) - one) - other, inside)
+
+
 @device
 def log_softmax(S, L, i):
     """L[i, j] = (S[i, j] − S_m) − log Σ_c exp(S[i, c] − S_m)"""
@@ -90,9 +104,18 @@ def log_softmax(S, L, i):
     m = row_argmax(S, i)
     largest = splat(S, S[i, m])
     rest = splat(S, _log_rest(S, i, m)) + (largest - largest)  # S_m − S_m: an infinite S_m makes the row NaN
-    for j in range(0, k, lanes(S)):
-        inside = first(S, k - j)
-        store_masked(L, (i, j), (load_masked(S, (i, j), inside, largest) - largest) - rest, inside)
+    along_row(_minus_both, (S, L, i, largest, rest), k)
+
+
+@inlined
+def _minus_exp_times(data, j, inside):
+    dL, L, dS, i, m, at_m, total, accumulate = data
+    zeros = splat(L, 0)
+    value = load_masked(dL, (i, j), inside, zeros) - exp(load_masked(L, (i, j), inside, zeros)) * total
+    value = select(is_element(L, j, m), at_m, value)
+    if accumulate:
+        value = load_masked(dS, (i, j), inside, zeros) + value
+    store_masked(dS, (i, j), value, inside)
 
 
 @device
@@ -100,19 +123,12 @@ def log_softmax_vjp(dL, L, dS, i, accumulate):
     """dS[i, j] (+)= dL_j − exp(L_j) Σ_c dL_c; at m as dL_m (1 − exp L_m) − exp(L_m) Σ_{c≠m} dL_c"""
     compact()
     k = L.shape[1]
-    zeros = splat(L, 0)
     m = row_argmax(L, i)
     others = row_total(_others, (dL, i, m), k)
     largest = dL[i, m]
     at_m = splat(L, -largest * scalar(expm1, L, L[i, m]) - scalar(exp, L, L[i, m]) * others)
     total = splat(L, others + largest)
-    for j in range(0, k, lanes(L)):
-        inside = first(L, k - j)
-        value = load_masked(dL, (i, j), inside, zeros) - exp(load_masked(L, (i, j), inside, zeros)) * total
-        value = select(is_element(L, j, m), at_m, value)
-        if accumulate:
-            value = load_masked(dS, (i, j), inside, zeros) + value
-        store_masked(dS, (i, j), value, inside)
+    along_row(_minus_exp_times, (dL, L, dS, i, m, at_m, total, accumulate), k)
 
 
 @inlined
@@ -129,9 +145,7 @@ def log_softmax_jvp(dS, L, dL, i):
     k = L.shape[1]
     shift = splat(L, dS[i, row_argmax(L, i)])
     mean = splat(L, row_total(_exp_weighted_shift, (dS, L, i, shift), k))
-    for j in range(0, k, lanes(L)):
-        inside = first(L, k - j)
-        store_masked(dL, (i, j), (load_masked(dS, (i, j), inside, shift) - shift) - mean, inside)
+    along_row(_minus_both, (dS, dL, i, shift, mean), k)
 
 
 @inlined

@@ -21,7 +21,10 @@ from ._simd import (
 )
 from ._tile import copy_transposed
 
-MOST = 32  # classes: measured at 4096 rows, float32, this is faster up to here, and the buffer is 2 KiB
+# Classes. Measured at 4096 rows beside a vector of classes at a time: 2 to 3 times as fast at 33, 1.3 (float32) and 1.0
+# to 1.2 (float64) at 128, where the two arrays of a gradient take half of the fastest cache.
+MOST = 128
+_BLOCK = 32  # classes that are summed on their own
 
 
 @inlined
@@ -42,21 +45,26 @@ def scatter(buffer, at, A, i):
 
 @inlined
 def class_total(term, data, k):
-    """Σ_c term(data, c), the terms c, c + 4, c + 8, … added in order and the four sums as (0 + 1) + (2 + 3)"""
-    s0 = s1 = s2 = s3 = splat(data[0], 0)
-    whole = k // 4 * 4
-    for c in range(0, whole, 4):
-        s0 = s0 + term(data, c)
-        s1 = s1 + term(data, c + 1)
-        s2 = s2 + term(data, c + 2)
-        s3 = s3 + term(data, c + 3)
-    if whole < k:
-        s0 = s0 + term(data, whole)
-    if whole + 1 < k:
-        s1 = s1 + term(data, whole + 1)
-    if whole + 2 < k:
-        s2 = s2 + term(data, whole + 2)
-    return (s0 + s1) + (s2 + s3)
+    """Σ_c term(data, c), in blocks that are added in order; of a block, the terms c, c + 4, c + 8, … are added in order
+    and the four sums as (0 + 1) + (2 + 3)"""
+    total = zero = splat(data[0], 0)
+    for start in range(0, k, _BLOCK):
+        stop = min(k, start + _BLOCK)
+        whole = stop - (stop - start) % 4
+        s0 = s1 = s2 = s3 = zero
+        for c in range(start, whole, 4):
+            s0 = s0 + term(data, c)
+            s1 = s1 + term(data, c + 1)
+            s2 = s2 + term(data, c + 2)
+            s3 = s3 + term(data, c + 3)
+        if whole < stop:
+            s0 = s0 + term(data, whole)
+        if whole + 1 < stop:
+            s1 = s1 + term(data, whole + 1)
+        if whole + 2 < stop:
+            s2 = s2 + term(data, whole + 2)
+        total = total + ((s0 + s1) + (s2 + s3))
+    return total
 
 
 @inlined
