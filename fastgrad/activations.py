@@ -254,7 +254,7 @@ def silu(X: ArrayLike, *, out: np.ndarray | None = None) -> np.ndarray:
     --------
     >>> import numpy as np, fastgrad as fg
     >>> fg.silu(np.array([-1000.0, 0.0, np.log(3.0)])).round(6)
-    array([0.      , 0.      , 0.823959])
+    array([-0.      ,  0.      ,  0.823959])
     """
     return _forward("silu", kernels.silu, X, out)
 

@@ -22,11 +22,11 @@ GOLDEN = Path(__file__).with_name("bits.json")
 
 # Sizes of rows and sums around the edges of vectors, tiles, few classes and blocks of sums, one beyond two blocks.
 ROWS = (1, 2, 7, 33)
-SIZES = (1, 2, 7, 8, 9, 16, 17, 31, 32, 33, 65, 130, 257, 600)
+SIZES = (1, 2, 7, 8, 9, 16, 17, 31, 32, 33, 65, 128, 129, 257, 600)
 AFFINE = [(1, 1, 1), (3, 5, 7), (1, 300, 9), (2, 33, 130), (4, 17, 65)]
 AFFINE += [(13, 33, 17), (65, 49, 33), (600, 9, 17), (7, 9, 600)]
 JACOBIANS = [(1, 1, 1), (3, 5, 7), (2, 17, 9)]
-LARGE = {"d": 70, "m": 50, "k": 37}  # beside so many rows that the work is done in parallel
+LARGE = {"d": 70, "m": 50, "k": 137}  # beside so many rows that the work is done in parallel
 
 
 def numbers(rng, shape, dtype):
@@ -67,7 +67,7 @@ def small_problems(function, dtype):
 
 def large_problem(function, dtype):
     work = 1_200_000 if function.family == "affine" else 120_000 if "k" in function.sizes else 800_000
-    sizes = {"d": 9, "m": 13, "k": 37} if function.name.endswith("jacobian") else LARGE
+    sizes = {"d": 9, "m": 13, "k": 137} if function.name.endswith("jacobian") else LARGE
     work = 12_000 if function.name == "affine_jacobian" else work
     return arguments(function, dtype, work // math.prod([sizes[letter] for letter in function.sizes]), sizes)
 

@@ -82,22 +82,24 @@ def row_argmax(A, i):
     lowest = -splat(A, INFINITY)
     best = lowest
     numbers = lane_numbers(A)
-    place = where = numbers
+    four = where = numbers - numbers  # which four, not which element: that could be more than 2³¹
     whole = k // (4 * L) * (4 * L)
     for j in range(0, whole, 4 * L):
         largest = maximum(load(A, (i, j)), lowest)
         for v in range(1, 4):
             largest = maximum(load(A, (i, j + v * L)), largest)
-        where = select(largest > best, place, where)
+        where = select(largest > best, four, where)
         best = maximum(largest, best)
-        place = place + np.int32(4 * L)
+        four = four + 1
     for j in range(whole, k, L):
         x = load_masked(A, (i, j), first(A, k - j), lowest)
-        where = select(x > best, place, where)
+        where = select(x > best, four, where)
         best = maximum(x, best)
     top = lane_max(best)
     none = numbers - numbers + np.int32(2**31 - 1)
-    m = np.intp(lane_min_int(select(best == splat(A, top), where, none)))
+    has_top = best == splat(A, top)
+    of_four = lane_min_int(select(has_top, where, none))
+    m = np.intp(of_four) * (4 * L) + lane_min_int(select(has_top & (where == of_four), numbers, none))
     for _ in range(3):
         if m + L < k and A[i, m] != top:
             m += L

@@ -21,7 +21,6 @@ from ._simd import (
     lanes,
     load,
     load_masked,
-    maximum,
     scale,
     select,
     splat,
@@ -97,7 +96,7 @@ def _gated_tail(a, z, correction):
 @inlined
 def _reflected(x, tail):
     """f(x) from its tail −f(−|x|)"""
-    return maximum(splat(x, 0), x) - tail
+    return select(x < 0.0, -tail, x - tail)  # −0 where the tail underflows
 
 
 @inlined
