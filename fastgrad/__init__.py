@@ -15,6 +15,7 @@ from .activations import (
 )
 from .affine import affine, affine_db, affine_dw, affine_dx, affine_jacobian, affine_jvp, affine_vjp
 from .cross_entropy import cross_entropy, cross_entropy_value_and_grad
+from .linear_cross_entropy import linear_cross_entropy, linear_cross_entropy_value_and_grad
 from .softmax import (
     log_softmax,
     log_softmax_jvp,
@@ -38,6 +39,8 @@ __all__ = [
     "cross_entropy_value_and_grad",
     "gelu",
     "gelu_vjp",
+    "linear_cross_entropy",
+    "linear_cross_entropy_value_and_grad",
     "log_softmax",
     "log_softmax_jvp",
     "log_softmax_vjp",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import reference
-from .kernels import activations, affine, cross_entropy, softmax
+from .kernels import activations, affine, cross_entropy, linear_cross_entropy, softmax
 from .kernels._signature import Signature
 
 
@@ -128,6 +128,22 @@ FUNCTIONS = {
             "cross_entropy",
             "J_r and dS_rj = softmax(S_r)_j − δ_jy",
             cross_entropy.CROSS_ENTROPY_VALUE_AND_GRAD,
+            ("weight", "sample_weight"),
+            (("reduction", "none"),),
+        ),
+        Function(
+            "linear_cross_entropy",
+            "linear_cross_entropy",
+            "J of the logits S = X Wᵀ + b, without S",
+            linear_cross_entropy.LINEAR_CROSS_ENTROPY,
+            ("weight", "sample_weight"),
+            (("reduction", "none"),),
+        ),
+        Function(
+            "linear_cross_entropy_value_and_grad",
+            "linear_cross_entropy",
+            "J, and dX, dW and db, without S",
+            linear_cross_entropy.LINEAR_CROSS_ENTROPY_VALUE_AND_GRAD,
             ("weight", "sample_weight"),
             (("reduction", "none"),),
         ),

@@ -227,6 +227,45 @@ def cross_entropy_value_and_grad(
     return loss[()], _give(g[..., None] * dS, out)
 
 
+def linear_cross_entropy(
+    X,
+    W,
+    b,
+    target,
+    *,
+    weight=None,
+    sample_weight=None,
+    ignore_index=-100,
+    label_smoothing=0.0,
+    z_loss=0.0,
+    reduction="mean",
+):
+    options = {"weight": weight, "sample_weight": sample_weight, "ignore_index": ignore_index}
+    options |= {"label_smoothing": label_smoothing, "z_loss": z_loss, "reduction": reduction}
+    return cross_entropy(affine(X, W, b), target, **options)
+
+
+def linear_cross_entropy_value_and_grad(
+    X,
+    W,
+    b,
+    target,
+    *,
+    weight=None,
+    sample_weight=None,
+    ignore_index=-100,
+    label_smoothing=0.0,
+    z_loss=0.0,
+    reduction="mean",
+    dloss=None,
+    out=None,
+):
+    options = {"weight": weight, "sample_weight": sample_weight, "ignore_index": ignore_index, "dloss": dloss}
+    options |= {"label_smoothing": label_smoothing, "z_loss": z_loss, "reduction": reduction}
+    loss, dS = cross_entropy_value_and_grad(affine(X, W, b), target, **options)
+    return loss, affine_vjp(dS, X, W, out=out)
+
+
 # --- in common -------------------------------------------------------------------------------------------------------
 
 

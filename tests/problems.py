@@ -58,11 +58,13 @@ def assert_within(got, expected, bound):
 
 
 def assert_same_bits(one, other):
+    """The same arrays, alone or in tuples, of the same shape, dtype and bits."""
     assert isinstance(one, tuple) == isinstance(other, tuple)
-    if not isinstance(one, tuple):
-        one, other = (one,), (other,)
-    for a, b in zip(one, other, strict=True):
-        a, b = np.ascontiguousarray(a), np.ascontiguousarray(b)
+    if isinstance(one, tuple):
+        for a, b in zip(one, other, strict=True):
+            assert_same_bits(a, b)
+    else:
+        a, b = np.ascontiguousarray(one), np.ascontiguousarray(other)
         assert a.shape == b.shape
         assert a.dtype == b.dtype
         assert a.tobytes() == b.tobytes()

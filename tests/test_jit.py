@@ -10,9 +10,14 @@ from subprocesses import run
 from test_rules import as_tuple, every_function
 
 import fastgrad as fg
-from fastgrad.kernels import _jit, affine, cross_entropy, softmax
+from fastgrad.kernels import _jit, affine, cross_entropy, linear_cross_entropy, softmax
 
-KERNELS = [k for module in (affine, softmax, cross_entropy) for k in vars(module).values() if hasattr(k, "dispatchers")]
+KERNELS = [
+    k
+    for module in (affine, softmax, cross_entropy, linear_cross_entropy)
+    for k in vars(module).values()
+    if hasattr(k, "dispatchers")
+]
 
 
 @pytest.fixture

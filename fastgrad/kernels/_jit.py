@@ -160,6 +160,7 @@ def _with_arguments(count, function):
         6: lambda a, b, c, d, e, f: function((a, b, c, d, e, f)),
         7: lambda a, b, c, d, e, f, g: function((a, b, c, d, e, f, g)),
         12: lambda a, b, c, d, e, f, g, h, i, j, k, m: function((a, b, c, d, e, f, g, h, i, j, k, m)),
+        13: lambda a, b, c, d, e, f, g, h, i, j, k, m, n: function((a, b, c, d, e, f, g, h, i, j, k, m, n)),
     }[count]
 
 

@@ -25,6 +25,7 @@ INDICES = Signature(
 PROBABILITIES = Signature(
     "S(...,k) target(...,k) weight(k)? sample_weight(...)? dloss(...)? -> loss(...) dS(...,k)?", inplace=True
 )
+LOSSES = Signature("loss(...) ->")
 DISTRIBUTIONS = Signature("target(...,k) -> wrong(...)")
 
 NONE, SUM, MEAN = range(3)  # reductions
@@ -83,16 +84,21 @@ def reduce(loss, weights, reduction):
 
 
 @device
-def in_range(args):
+def in_range(target, classes, ignore_index):
     """Whether every class index is one, or is to be ignored."""
-    S, target, ignore_index = args[0], args[1], args[7]
+    compact()
     wrong = 0
     for i in range(target.size):
-        wrong |= (target[i] != ignore_index) & ((target[i] < 0) | (target[i] >= S.shape[1]))
+        wrong |= (target[i] != ignore_index) & ((target[i] < 0) | (target[i] >= classes))
     return wrong == 0
 
 
-@kernel(INDICES, cost=_COST, accepts=in_range)
+@device
+def _accepts(args):
+    return in_range(args[1], args[0].shape[1], args[7])
+
+
+@kernel(INDICES, cost=_COST, accepts=_accepts)
 def of_indices(
     S, target, weight, sample_weight, dloss, loss, dS, ignore_index, smoothing, z_loss, scale, reduction, threads
 ):
@@ -118,7 +124,7 @@ def of_indices(
     reduce(loss, weights, reduction)
 
 
-@kernel(INDICES, cost=2 * _COST, accepts=in_range)
+@kernel(INDICES, cost=2 * _COST, accepts=_accepts)
 def of_smoothed_indices(
     S, target, weight, sample_weight, dloss, loss, dS, ignore_index, smoothing, z_loss, scale, reduction, threads
 ):
@@ -146,6 +152,12 @@ def of_probabilities(
     for i in prange(rows):
         probability_row(S, given, options, loss, dS, np.intp(i))
     reduce(loss, weights, reduction)
+
+
+@kernel(LOSSES, cost=0)
+def reduce_rows(loss, weights, reduction, threads):
+    """loss[0] = Σ_i loss[i], or divided by weights[0]"""
+    reduce(loss, weights[0], reduction)
 
 
 @inlined
