@@ -33,15 +33,6 @@ def small_shape(function):
     """The smallest of a function's shapes."""
     return SMALL[1 + len(FUNCTIONS[function].sizes)]
 
-    @staticmethod
-    def linear_cross_entropy(X, W, b, target):
-        return USUAL.cross_entropy(X @ W.T + b, target)
-
-    @staticmethod
-    def linear_cross_entropy_value_and_grad(X, W, b, target):
-        loss, dS = USUAL.cross_entropy_value_and_grad(X @ W.T + b, target)
-        return loss, (dS @ W, dS.T @ X, dS.sum(0))
-
 
 class _OfFunction:
     """One function, in every library that is installed, on all of its shapes that are not small."""

@@ -172,16 +172,38 @@ def usual_loss(S, target, weight, sample_weight):
     return of_row * -at(target, plain_log_softmax(S))[..., 0], of_row[..., None] * p
 
 
-def loss_size(S, target, weight, sample_weight):
+def loss_size(S, target, weight, sample_weight, moved=None):
+    """The sizes of loss and gradient, and what comes through of `moved`, by default what rounding S_j − max S moves."""
     of_row = (weight[target] * sample_weight)[..., None]
     loss, dS = reference.cross_entropy_value_and_grad(
         S, target, weight=weight, sample_weight=sample_weight, reduction="none"
     )
-    lost, p = depth(S), reference.softmax(S)
+    lost, p = depth(S) if moved is None else moved, reference.softmax(S)
     is_target = np.arange(S.shape[-1]) == target[..., None]
     others = total(np.where(is_target, 0, p * lost))
     in_dS = of_row * (np.where(is_target, others, p * lost) + np.abs(dS) / of_row * at(target, lost))
     return (loss, (of_row * at(target, lost))[..., 0]), (np.abs(dS), in_dS)
+
+
+def layer(formula):
+    """A loss of logits with its gradient, as one of X, W and b with all of theirs."""
+
+    def of_layer(X, W, b, target, weight, sample_weight):
+        loss, dS = formula(X @ W.T + b, target, weight, sample_weight)
+        return loss, dS @ W, dS.T @ X, dS.sum(0)
+
+    return of_layer
+
+
+def layer_size(X, W, b, target, weight, sample_weight):
+    """That of the logits' sums, as it comes through the loss, and of the sums of its gradient."""
+    S, terms = X @ W.T + b, np.abs(X) @ np.abs(W).T + np.abs(b)
+    moved = terms + total(reference.softmax(S) * terms)
+    (loss, loss_lost), (dS, dS_lost) = loss_size(S, target, weight, sample_weight)
+    (_, loss_moved), (_, dS_moved) = loss_size(S, target, weight, sample_weight, moved)
+    size, lost = dS + dS_moved, dS_lost
+    X, W = np.abs(X), np.abs(W)
+    return (loss + loss_moved, loss_lost), (size @ W, lost @ W), (size.T @ X, lost.T @ X), (size.sum(0), lost.sum(0))
 
 
 LOSSES = {
@@ -189,6 +211,13 @@ LOSSES = {
         always(4), lambda *a: exact_loss(*a)[0], lambda *a: loss_size(*a)[0], lambda *a: usual_loss(*a)[0]
     ),
     "cross_entropy_value_and_grad": Claim(always(16), exact_loss, loss_size, usual_loss),
+    "linear_cross_entropy": Claim(
+        sum_units,
+        lambda *a: layer(exact_loss)(*a)[0],
+        lambda *a: layer_size(*a)[0],
+        lambda *a: layer(usual_loss)(*a)[0],
+    ),
+    "linear_cross_entropy_value_and_grad": Claim(sum_units, layer(exact_loss), layer_size, layer(usual_loss)),
 }
 
 # --- activations -----------------------------------------------------------------------------------------------------
@@ -313,6 +342,12 @@ def problems(function, dtype):
         for place in range(3):
             n, d, m = (TERMS if place == p else 2 for p in range(3))
             yield {o.name: ill_conditioned(rng, o, (n, d, m)).astype(dtype) for o in function.signature.inputs}
+    elif function.family == "linear_cross_entropy":
+        for scale in SCALES:
+            for k in (FEW, MANY):
+                yield of_layer(rng, function, dtype, scale, (3, 5, k))
+        for place in range(3):
+            yield of_layer(rng, function, dtype, 5, tuple(TERMS if place == p else 2 for p in range(3)))
     elif "k" not in function.sizes:
         for scale in (1, 8, 100):
             yield arguments(rng, function, dtype, scale * rng.standard_normal(60))
@@ -340,6 +375,15 @@ def arguments(rng, function, dtype, S):
             values = values.reshape(-1)[: math.prod(shape)].reshape(shape)
             named[operand.name] = (np.abs(values) if "weight" in operand.name else values).astype(dtype)
     return named
+
+
+def of_layer(rng, function, dtype, scale, sizes):
+    """Arguments of a layer whose logits have this scale, and mostly the largest at the target."""
+    n, d, k = sizes
+    named = function.arguments(rng, dtype, (n,), d=d, k=k)
+    named["W"] *= dtype(scale / math.sqrt(d))
+    S = named["X"] @ named["W"].T + named["b"]
+    return named | {"target": np.append(S.argmax(-1)[:-1], 0)}
 
 
 def ill_conditioned(rng, operand, sizes):
@@ -378,7 +422,8 @@ def errors(function, dtype):
 
 
 def as_list(results):
-    return list(results) if isinstance(results, tuple) else [results]
+    """All results in one list, those of a loss and a tuple of gradients too."""
+    return [array for part in results for array in as_list(part)] if isinstance(results, tuple) else [results]
 
 
 def figure(error):

@@ -66,8 +66,9 @@ def small_problems(function, dtype):
 
 
 def large_problem(function, dtype):
-    work = 1_200_000 if function.family == "affine" else 120_000 if "k" in function.sizes else 800_000
-    sizes = {"d": 9, "m": 13, "k": 137} if function.name.endswith("jacobian") else LARGE
+    work = 120_000 if "k" in function.sizes else 800_000
+    work = 1_200_000 if function.family in ("affine", "linear_cross_entropy") else work
+    sizes = {"d": 9, "m": 13, "k": 37} if function.name.endswith("jacobian") else LARGE
     work = 12_000 if function.name == "affine_jacobian" else work
     return arguments(function, dtype, work // math.prod([sizes[letter] for letter in function.sizes]), sizes)
 

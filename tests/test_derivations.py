@@ -53,4 +53,7 @@ def imported(path):
 
 
 def as_tuple(result):
-    return result if isinstance(result, tuple) else (result,)
+    """All results as one tuple, those of a loss and a tuple of gradients too."""
+    if not isinstance(result, tuple):
+        return (result,)
+    return tuple(array for part in result for array in as_tuple(part))
