@@ -1,5 +1,6 @@
 """Hand-derived neural-network gradients as explicit loops, compiled for the CPU by Numba, called on NumPy arrays."""
 
+from . import _inside_njit
 from ._version import __version__ as __version__
 from .activations import (
     gelu,
@@ -58,3 +59,5 @@ __all__ = [
     "tanh",
     "tanh_vjp",
 ]
+
+_inside_njit.register()

@@ -41,15 +41,8 @@ def call(function, kernel, signature, inputs, *options, out=None, accumulate=Non
 
     `accumulate` is None where the function has no such argument; `options` follow the arrays.
     """
-    arrays = {name: as_array(function, name, value) for name, value in inputs.items() if value is not None}
-    dtype, compute = common_dtypes(arrays.values())
-    axis = None if axis is NO_AXIS else _as_axis(function, axis)
-    plan = shape_plan(function, signature, tuple([(name, array.shape) for name, array in arrays.items()]), axis)
-    if out is None:
-        results = [np.empty(shape, dtype) for shape in plan.results]
-    else:
-        results = checked_outs(function, signature, arrays, plan.results, dtype, out)
-
+    arrays, plan, dtype, compute, outs = check(function, signature, inputs, out, axis)
+    results = [np.empty(shape, dtype) for shape in plan.results] if outs is None else outs
     views = [np.moveaxis(r, axis, -1) for r in results] if plan.results_turned else results
     direct = all(view.dtype == compute and view.flags.carray for view in views)
     targets = views if direct else [np.empty(view.shape, compute) for view in views]
@@ -81,6 +74,16 @@ def plain_inputs(plan, arrays, dtype):
         else:
             ready.append(_plain(arrays[name], np.int64 if operand.integer else dtype).reshape(shape))
     return ready
+
+
+def check(function, signature, inputs, out, axis):
+    """Inputs as arrays, the plan, the dtypes of results and kernel, `out` as a list; raises what is wrong with them."""
+    arrays = {name: as_array(function, name, value) for name, value in inputs.items() if value is not None}
+    dtype, compute = common_dtypes(arrays.values())
+    axis = None if axis is NO_AXIS else _as_axis(function, axis)
+    plan = shape_plan(function, signature, tuple([(name, array.shape) for name, array in arrays.items()]), axis)
+    outs = None if out is None else checked_outs(function, signature, arrays, plan.results, dtype, out)
+    return arrays, plan, dtype, compute, outs
 
 
 # --- arrays ----------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ A function that is not in it fails the guard test; one that is in it gets the te
 """
 
 from dataclasses import dataclass
+from importlib import import_module
 
 import numpy as np
 
@@ -22,6 +23,12 @@ class Function:
     signature: Signature
     keywords: tuple = ()  # inputs that are passed by keyword
     options: tuple = ()  # of the call whose results have the signature's shapes
+    kernel_name: str = ""  # where it is not the function's
+
+    @property
+    def kernel(self):
+        """The loop that it calls."""
+        return getattr(import_module(f".kernels.{self.family}", __package__), self.kernel_name or self.name)
 
     @property
     def sizes(self):
@@ -98,8 +105,20 @@ FUNCTIONS = {
             affine.AFFINE_JACOBIAN,
         ),
         Function("softmax", "softmax", "Y_i = exp(S_i) / Σ_c exp(S_c)", softmax.SOFTMAX),
-        Function("softmax_vjp", "softmax", "dS_j = Y_j (dY_j − Σ_r dY_r Y_r)", softmax.SOFTMAX_VJP),
-        Function("softmax_jvp", "softmax", "dY_i = Y_i (dS_i − Σ_j Y_j dS_j)", softmax.SOFTMAX_JVP),
+        Function(
+            "softmax_vjp",
+            "softmax",
+            "dS_j = Y_j (dY_j − Σ_r dY_r Y_r)",
+            softmax.SOFTMAX_VJP,
+            kernel_name="softmax_product",
+        ),
+        Function(
+            "softmax_jvp",
+            "softmax",
+            "dY_i = Y_i (dS_i − Σ_j Y_j dS_j)",
+            softmax.SOFTMAX_JVP,
+            kernel_name="softmax_product",
+        ),
         Function("softmax_jacobian", "softmax", "J_ij = Y_i (δ_ij − Y_j)", softmax.SOFTMAX_JACOBIAN),
         Function("log_softmax", "softmax", "L_i = S_i − log Σ_c exp(S_c)", softmax.LOG_SOFTMAX),
         Function("log_softmax_vjp", "softmax", "dS_j = dL_j − exp(L_j) Σ_i dL_i", softmax.LOG_SOFTMAX_VJP),

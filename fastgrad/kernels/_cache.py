@@ -22,10 +22,10 @@ from numba.misc.appdirs import AppDirs
 
 
 @cache
-def stamp():
-    """A digest of this package's sources and of the versions that machine code depends on beside Numba's own."""
+def stamp(package=__package__):
+    """A digest of a package's sources and of the versions that machine code depends on beside Numba's own."""
     digest = hashlib.sha256(f"{llvmlite.__version__} {np.__version__}".encode())
-    for file in sorted(resources.files(__package__).iterdir(), key=lambda file: file.name):
+    for file in sorted(resources.files(package).iterdir(), key=lambda file: file.name):
         if file.name.endswith(".py"):
             digest.update(file.read_bytes())
     return digest.hexdigest()

@@ -143,6 +143,7 @@ def kernel(signature, cost, accepts=_any):
             return status != _MISFIT
 
         run.signature, run.serial, run.dispatchers = signature, serial, (serial, parallel, entry)
+        run.options = loops.__code__.co_varnames[len(signature.inputs + signature.outputs) : count]
         run.__name__, run.__doc__ = loops.__name__, loops.__doc__
         return run
 

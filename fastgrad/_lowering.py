@@ -1,0 +1,326 @@
+"""The machine code of a call to a public function from a user's `@njit` function.
+
+It does what `_arguments.py` does for Python: checks shapes and overlap, makes results, brings arrays into the form
+that kernels take, and calls the serial kernel by its symbol (`_linking.py`): so the user's function compiles fast, and
+runs the very code that Python runs. Nothing is copied that lies as kernels take it: C-contiguous, aligned, of the dtype
+of the result.
+"""
+
+from dataclasses import dataclass
+from functools import reduce
+from itertools import combinations, pairwise
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.core.callconv import RETCODE_USEREXC
+from numba.np import arrayobj
+
+from ._linking import kernel_types, link
+
+_WORD = ir.IntType(64)
+_TRUE, _FALSE = (ir.Constant(ir.IntType(1), value) for value in (1, 0))
+_MEMORY = types.MemInfoPointer(types.voidptr)
+
+
+def lower(context, builder, function, result_type, given):
+    """The result of a call; `given` is (type, value) by the name of the parameter."""
+    call = _Call(context, builder, function, given)
+    result = cgutils.alloca_once(builder, context.get_value_type(result_type), zfill=True)
+    good = cgutils.alloca_once_value(builder, call.fits)
+    with cgutils.if_unlikely(builder, builder.not_(call.fits)):
+        builder.store(call.accepted_by_python(), good)
+    with builder.if_then(builder.load(good)):
+        builder.store(call.run(result_type), result)
+    return builder.load(result)
+
+
+@dataclass
+class _View:
+    """An array of the user's, perhaps with its axes turned: the type says whether it is contiguous and aligned."""
+
+    type: types.Array
+    struct: Any
+    shape: list
+    strides: list
+
+    def pointer(self, context, builder, indices):
+        return cgutils.get_item_pointer2(context, builder, self.struct.data, self.shape, self.strides, "A", indices)
+
+
+class _Call:
+    """One call while it is built. `fits` says at run time whether the arguments fit, with nothing done yet."""
+
+    def __init__(self, context, builder, function, given):
+        self.context, self.builder, self.function, self.given = context, builder, function, given
+        names = [operand.name for operand in function.signature.inputs if given[operand.name][0] != types.none]
+        self.inputs = {name: self._view(*given[name]) for name in names}
+        self.dtype = max((view.type.dtype for view in self.inputs.values()), key=lambda dtype: dtype.bitwidth)
+        self.out_type, self.out = given.get("out", (types.none, None))
+        self.outs = None if self.out_type == types.none else self._each(self.out_type, self.out)
+        self.ndim = next(iter(self.inputs.values())).type.ndim
+        self.axis, axis_fits = self._axis()
+        self.inputs = {name: self._turned(view) for name, view in self.inputs.items()}
+        agree, self.lead, self.sizes = self._bind()
+        self.fits = builder.and_(axis_fits, agree)
+        if self.outs is None:
+            self.fits = builder.and_(self.fits, builder.not_(self._option("accumulate")))
+        else:
+            self.outs = [self._turned(view) for view in self.outs]
+            self.fits = builder.and_(self.fits, self._outs_fit())
+
+    # --- arguments ---
+
+    def _view(self, ty, value):
+        struct = self.context.make_array(ty)(self.context, self.builder, value)
+        return _View(ty, struct, *(cgutils.unpack_tuple(self.builder, part) for part in (struct.shape, struct.strides)))
+
+    def _each(self, ty, value):
+        """The views of an array, or of a tuple of them."""
+        if isinstance(ty, types.Array):
+            return [self._view(ty, value)]
+        return [self._view(*one) for one in zip(ty.types, cgutils.unpack_tuple(self.builder, value), strict=True)]
+
+    def _option(self, name):
+        """An argument that is true or false, as a bit; false where the function has none of this name."""
+        ty, value = self.given.get(name, (types.Omitted(False), None))
+        if isinstance(ty, types.Omitted):
+            return _TRUE if ty.value else _FALSE
+        return self.context.cast(self.builder, value, ty, types.boolean)
+
+    def _axis(self):
+        """The axis as it is counted from the front, None for the last one, and whether there is one."""
+        ty, value = self.given.get("axis", (types.Omitted(-1), None))
+        if isinstance(ty, types.Omitted):
+            return None, _TRUE
+        builder = self.builder
+        ndim = _WORD(self.ndim)
+        axis = self.context.cast(builder, value, ty, types.intp)
+        axis = builder.select(builder.icmp_signed("<", axis, _WORD(0)), builder.add(axis, ndim), axis)
+        return axis, builder.icmp_unsigned("<", axis, ndim)
+
+    def _turned(self, view):
+        """The array with its axis moved to the end, where it has that axis."""
+        if self.axis is None or view.type.ndim != self.ndim:
+            return view
+        ty = view.type.copy(layout="A")
+        return _View(ty, view.struct, self._moved_last(view.shape), self._moved_last(view.strides))
+
+    def _moved_last(self, values):
+        builder, moved = self.builder, []
+        for place, (value, following) in enumerate(pairwise(values)):
+            moved.append(builder.select(builder.icmp_signed("<", _WORD(place), self.axis), value, following))
+        last = values[0]
+        for place, value in enumerate(values):
+            last = builder.select(builder.icmp_signed("==", _WORD(place), self.axis), value, last)
+        return [*moved, last]
+
+    def _moved_back(self, values):
+        if self.axis is None or len(values) != self.ndim:
+            return values
+        builder, back = self.builder, []
+        for place, (value, before) in enumerate(zip(values, values[:1] + values, strict=False)):
+            behind = builder.icmp_signed(">", _WORD(place), self.axis)
+            here = builder.icmp_signed("==", _WORD(place), self.axis)
+            back.append(builder.select(here, values[-1], builder.select(behind, before, value)))
+        return back
+
+    # --- checks ---
+
+    def _equal(self, values, others):
+        pairs = zip(values, others, strict=True)
+        return reduce(self.builder.and_, [self.builder.icmp_signed("==", a, b) for a, b in pairs], _TRUE)
+
+    def _bind(self):
+        """Whether equal letters are equal sizes; the sizes of the leading axes, and of each letter."""
+        agree, lead, sizes = _TRUE, None, {}
+        for operand in self.function.signature.inputs:
+            if operand.name in self.inputs:
+                shape = self.inputs[operand.name].shape
+                letters = [axis for axis in operand.axes if axis != "..."]
+                front, back = shape[: len(shape) - len(letters)], shape[len(shape) - len(letters) :]
+                if "..." in operand.axes:
+                    lead = front if lead is None else lead
+                    agree = self.builder.and_(agree, self._equal(front, lead))
+                known = [sizes.setdefault(letter, size) for letter, size in zip(letters, back, strict=True)]
+                agree = self.builder.and_(agree, self._equal(back, known))
+        return agree, lead, sizes
+
+    def _outs_fit(self):
+        """Whether each output has its shape, and memory of its own or that of an input which it may replace."""
+        builder, signature = self.builder, self.function.signature
+        axes = {operand.name: operand.axes for operand in signature.inputs}
+        answer = _TRUE
+        for operand, out in zip(signature.outputs, self.outs, strict=True):
+            answer = builder.and_(answer, self._equal(out.shape, _shape(operand, self.lead, self.sizes)))
+            if out.type.layout != "C":
+                for size, stride in zip(out.shape, out.strides, strict=True):
+                    moves = builder.icmp_signed("!=", stride, _WORD(0))
+                    answer = builder.and_(answer, builder.or_(moves, builder.icmp_signed("<=", size, _WORD(1))))
+            for name, view in self.inputs.items():
+                apart = self._apart(out, view)
+                if signature.inplace and axes[name] == operand.axes:
+                    start = builder.bitcast(view.struct.data, out.struct.data.type)
+                    same = builder.icmp_unsigned("==", out.struct.data, start)
+                    apart = builder.or_(apart, builder.and_(same, self._equal(out.strides, view.strides)))
+                answer = builder.and_(answer, apart)
+        for one, other in combinations(self.outs, 2):
+            answer = builder.and_(answer, self._apart(one, other))
+        return answer
+
+    def _apart(self, *views):
+        """Whether the bounds of two arrays in memory do not overlap."""
+        ends = [
+            arrayobj.get_array_memory_extents(
+                self.context, self.builder, view.type, view.struct, view.shape, view.strides, view.struct.data
+            )
+            for view in views
+        ]
+        return self.builder.not_(arrayobj.extents_may_overlap(self.context, self.builder, *ends[0], *ends[1]))
+
+    def accepted_by_python(self):
+        """Whether Python's checks find nothing wrong, at run time; raises ValueError with what they find."""
+        context, builder = self.context, self.builder
+        api = context.get_python_api(builder)
+        gil = api.gil_ensure()
+        environment = context.get_env_manager(builder)
+        module = api.import_module(context.insert_const_string(builder.module, f"{__package__}._inside_njit"))
+        explain = api.object_getattr_string(module, "explain")
+        objects = [api.unserialize(api.serialize_object(self.function.name))]
+        for ty, value in self.given.values():
+            if isinstance(ty, types.Omitted):
+                objects.append(api.unserialize(api.serialize_object(ty.value)))
+            else:
+                context.nrt.incref(builder, ty, value)  # which boxing takes
+                objects.append(api.from_native_value(ty, value, environment))
+        answer = api.call_function_objargs(explain, objects)
+        for held in (module, explain, *objects):
+            api.decref(held)
+        with cgutils.if_unlikely(builder, cgutils.is_null(builder, answer)):
+            api.gil_release(gil)
+            context.call_conv.return_exc(builder)
+        accepted = builder.icmp_unsigned("==", answer, api.borrow_none())
+        with cgutils.if_unlikely(builder, builder.not_(accepted)):
+            message = api.to_native_value(types.unicode_type, answer).value
+            context.call_conv.set_dynamic_user_exc(builder, ValueError, (message,), (types.unicode_type,))
+        api.decref(answer)
+        api.gil_release(gil)
+        inside_try = context.call_conv.check_try_status(builder).in_try
+        with cgutils.if_unlikely(builder, builder.not_(builder.or_(accepted, inside_try))):
+            builder.ret(RETCODE_USEREXC)
+        return accepted
+
+    # --- work ---
+
+    def run(self, result_type):
+        """Calls the kernel; the result."""
+        context, builder = self.context, self.builder
+        takes, gives = self.function.signature.inputs, self.function.signature.outputs
+        made = [] if self.outs else [self._empty(self._moved_back(_shape(o, self.lead, self.sizes))) for o in gives]
+        results = self.outs or [self._turned(view) for view in made]
+        plain = {o.name: self._plain(self.inputs[o.name]) for o in takes if o.name in self.inputs}
+        plain |= {o.name: self._plain(view) for o, view in zip(gives, results, strict=True)}
+        rows = [reduce(builder.mul, self.lead, _WORD(1))]
+        arrays = []
+        for operand in takes + gives:
+            if operand.name in plain:
+                arrays.append(self._array(plain[operand.name][0], _shape(operand, rows, self.sizes)))
+            else:
+                arrays.append(self._array(None, [_WORD(0)] * len(operand.axes)))
+        self._call_kernel(arrays)
+        for operand, view in zip(gives, results, strict=True):
+            data, copy = plain[operand.name]
+            if copy is not None:
+                with builder.if_then(cgutils.is_not_null(builder, builder.load(copy))):
+                    self._assign(view, self._c_view(data, view.shape))
+        for _, copy in plain.values():
+            if copy is not None:
+                context.nrt.decref(builder, _MEMORY, builder.load(copy))
+        if self.outs:
+            context.nrt.incref(builder, self.out_type, self.out)
+            return self.out
+        values = [self._finished(view) for view in made]
+        return context.make_tuple(builder, result_type, values) if len(values) > 1 else values[0]
+
+    def _empty(self, shape):
+        ty = types.Array(self.dtype, len(shape), "C")
+        return self._view(ty, arrayobj._empty_nd_impl(self.context, self.builder, ty, shape)._getvalue())
+
+    def _finished(self, view):
+        """A result that was made here: without axes a scalar, as in NumPy."""
+        value = view.struct._getvalue()
+        if view.type.ndim:
+            return value
+        scalar = arrayobj.load_item(self.context, self.builder, view.type, view.struct.data)
+        self.context.nrt.decref(self.builder, view.type, value)
+        return scalar
+
+    def _plain(self, view):
+        """Where the elements lie in C order, aligned, in the dtype of the kernel, and the memory of a copy that had to
+        be made for it: a slot, which holds null where the array itself is such; None where it is known to be."""
+        context, builder = self.context, self.builder
+        same = view.type.dtype == self.dtype and view.type.aligned
+        if same and view.type.layout == "C":
+            return view.struct.data, None
+        pointer = context.get_data_type(self.dtype).as_pointer()
+        data = cgutils.alloca_once_value(builder, builder.bitcast(view.struct.data, pointer))
+        copy = cgutils.alloca_once(builder, context.get_value_type(_MEMORY), zfill=True)
+        contiguous, expected = _TRUE if same else _FALSE, view.struct.itemsize
+        for size, stride in zip(reversed(view.shape), reversed(view.strides), strict=True):
+            here = builder.or_(builder.icmp_signed("==", stride, expected), builder.icmp_signed("==", size, _WORD(1)))
+            contiguous, expected = builder.and_(contiguous, here), builder.mul(expected, size)
+        with builder.if_then(builder.not_(contiguous)):
+            other = self._empty(view.shape)
+            self._assign(other, view)
+            builder.store(other.struct.data, data)
+            builder.store(other.struct.meminfo, copy)
+        return builder.load(data), copy
+
+    def _assign(self, target, source):
+        """Copies every element."""
+        context, builder = self.context, self.builder
+        with cgutils.loop_nest(builder, source.shape, _WORD) as indices:
+            value = arrayobj.load_item(context, builder, source.type, source.pointer(context, builder, indices))
+            value = context.cast(builder, value, source.type.dtype, target.type.dtype)
+            arrayobj.store_item(context, builder, target.type, value, target.pointer(context, builder, indices))
+
+    def _c_view(self, data, shape):
+        ty = types.Array(self.dtype, len(shape), "C")
+        return self._view(ty, self._array(data, shape))
+
+    def _array(self, data, shape):
+        """A C-contiguous array, which keeps nothing alive; without data, of no elements."""
+        context, builder = self.context, self.builder
+        ty = types.Array(self.dtype, len(shape), "C")
+        struct = context.make_array(ty)(context, builder)
+        itemsize = _WORD(self.dtype.bitwidth // 8)
+        strides = [itemsize]
+        for size in reversed(shape[1:]):
+            strides.insert(0, builder.mul(strides[0], size))
+        arrayobj.populate_array(
+            struct,
+            data=cgutils.get_null_value(struct.data.type) if data is None else data,
+            shape=shape,
+            strides=strides[: len(shape)],
+            itemsize=itemsize,
+            meminfo=None,
+        )
+        return struct._getvalue()
+
+    def _call_kernel(self, arrays):
+        context, builder, function = self.context, self.builder, self.function
+        options = function.kernel.options
+        argtypes = kernel_types(function.kernel, self.dtype)
+        args = [*arrays, *map(self._option, options), _WORD(1)]
+        symbol, environment = link(function.family, function.kernel.__name__, str(self.dtype))
+        context.declare_env_global(builder.module, environment.env_name)
+        callee = cgutils.get_or_insert_function(
+            builder.module, context.call_conv.get_function_type(types.none, argtypes), symbol
+        )
+        status, _ = context.call_conv.call_function(builder, callee, types.none, argtypes, args)
+        with cgutils.if_unlikely(builder, status.is_error):
+            context.call_conv.return_status_propagate(builder, status)
+
+
+def _shape(operand, lead, sizes):
+    return [size for axis in operand.axes for size in (lead if axis == "..." else [sizes[axis]])]

@@ -1,0 +1,278 @@
+"""Public functions inside a user's own @njit function: as from Python, bit for bit and error for error."""
+
+import inspect
+import sys
+from functools import cache, partial
+
+import numba
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numba.core.runtime import _nrt_python, rtsys
+from problems import LAYOUTS, assert_same_bits, seeds, sizes
+from subprocesses import copy_package, run
+from test_rules import IN_PLACE, as_tuple, every_function, with_accumulate, with_axis, with_out
+
+import fastgrad as fg
+
+RNG = np.random.default_rng(0)
+
+
+@cache
+def compiled(name, options=()):
+    """A user's function that passes its arguments on, the inputs and then these options, by position or keyword."""
+    parameters = inspect.signature(getattr(fg, name)).parameters
+    names = [n for n, p in parameters.items() if n not in ("axis", "out", "accumulate")]
+    given = ", ".join(names + [f"{option}={option}" for option in options])
+    return numba.njit(eval(f"lambda {', '.join([*names, *options])}: fg.{name}({given})", {"fg": fg}))
+
+
+def draw(data, function, dtype, lead):
+    most = 5 if function.name.endswith("jacobian") else 40
+    lead = tuple(data.draw(st.integers(0, 5 if len(lead) > 1 else 17)) for _ in lead)
+    chosen = {letter: data.draw(sizes(most), letter) for letter in function.sizes}
+    return function.arguments(np.random.default_rng(data.draw(seeds)), dtype, lead, **chosen)
+
+
+def good(function, dtype=np.float64):
+    return function.arguments(RNG, dtype, (6,), **dict(zip(function.sizes, (4, 3), strict=False)))
+
+
+KINDS = [(np.float32, "C", (1,)), (np.float64, "strided", (1, 1)), (np.float64, "Fortran", ())]
+
+
+@every_function
+@pytest.mark.parametrize(("dtype", "layout", "lead"), KINDS, ids=["float32", "strided", "vectors"])
+@settings(max_examples=15)
+@given(data=st.data())
+def test_the_same_bits_as_from_python(function, dtype, layout, lead, data):
+    arguments = {name: LAYOUTS[layout](array) for name, array in draw(data, function, dtype, lead).items()}
+    got = compiled(function.name)(*arguments.values())
+    assert_same_bits(got, function.call(fg, arguments))
+
+
+@every_function
+@settings(max_examples=15)
+@given(data=st.data())
+def test_wrong_shapes_raise_what_python_raises(function, data):
+    """With a size changed anywhere: the same message, or where that fits, the same result."""
+    arguments = draw(data, function, np.float32, (1,))
+    name = data.draw(st.sampled_from(sorted(arguments)))
+    shape = list(arguments[name].shape)
+    shape[data.draw(st.integers(0, len(shape) - 1))] += data.draw(st.sampled_from([-1, 1, 2]))
+    arguments[name] = np.ones(np.maximum(shape, 0), np.float32)
+    compare(partial(function.call, fg, arguments), partial(compiled(function.name), *arguments.values()))
+
+
+def compare(python, inside):
+    """Two calls give the same bits, or raise a ValueError with the same message."""
+    outcomes = []
+    for call in (python, inside):
+        try:
+            outcomes.append(call())
+        except ValueError as error:
+            outcomes.append(str(error))
+    if isinstance(outcomes[0], str):
+        assert outcomes[0] == outcomes[1]
+    else:
+        assert_same_bits(outcomes[1], outcomes[0])
+
+
+@with_out
+def test_out(function):
+    """Contiguous and strided, given by position where Python wants a keyword; and memory that is not right."""
+    arguments = good(function)
+    user = compiled(function.name, ("out",))
+    expected = as_tuple(function.call(fg, arguments))
+
+    def call(outs):
+        return user(*arguments.values(), tuple(outs) if len(outs) > 1 else outs[0])
+
+    outs = [np.full_like(result, 7) for result in expected]
+    got = as_tuple(call(outs))
+    for one, other, result in zip(got, outs, expected, strict=True):
+        assert np.shares_memory(one, other)
+        assert_same_bits(other, result)
+    outs = [LAYOUTS["strided"](np.full_like(result, 7)) for result in expected]
+    call(outs)
+    assert_same_bits(tuple(outs), expected)
+
+    given = expected if len(expected) > 1 else expected[0]
+    name, array = next(iter(arguments.items()))
+    buffer = np.concatenate([array.ravel(), np.empty(expected[0].size)])
+    arguments[name] = buffer[: array.size].reshape(array.shape)
+    overlapping = buffer[1 : expected[0].size + 1].reshape(expected[0].shape)
+    for wrong in (overlapping, np.empty([size + 1 for size in expected[0].shape])):
+        given = (wrong, *expected[1:]) if len(expected) > 1 else wrong
+        compare(partial(function.call, fg, arguments, out=given), partial(user, *arguments.values(), given))
+
+
+@with_accumulate
+def test_accumulate(function):
+    arguments = good(function, np.float32)
+    user = compiled(function.name, ("out", "accumulate"))
+    expected = as_tuple(function.call(fg, arguments))
+    for layout in ("C", "strided"):
+        outs = [LAYOUTS[layout](np.full_like(result, 7)) for result in expected]
+        for times in (1, 2):
+            given = tuple(outs) if len(outs) > 1 else outs[0]
+            user(*arguments.values(), given, times > 1)
+            sums = tuple(r + r if times > 1 else r for r in expected)
+            assert_same_bits(tuple(outs), sums)
+    without = numba.njit(lambda *args: fg.affine_db(*args, None, True))
+    with pytest.raises(ValueError, match="affine_db: accumulate=True adds to out, which must be given"):
+        without(np.ones((2, 3)))
+
+
+@with_axis
+def test_any_axis(function):
+    arguments = function.arguments(RNG, np.float64, (3, 4), k=5)
+    user = compiled(function.name, ("axis",))
+    for axis in range(-4, 4):
+        compare(partial(function.call, fg, arguments, axis=axis), partial(user, *arguments.values(), axis))
+
+
+@pytest.mark.parametrize("function", IN_PLACE, ids=[f.name for f in IN_PLACE])
+def test_out_may_be_an_input(function):
+    arguments = good(function)
+    expected = function.call(fg, arguments)
+    name = list(arguments)[-1]
+    compiled(function.name, ("out",))(*arguments.values(), arguments[name])
+    assert_same_bits(arguments[name], expected)
+
+
+def test_out_may_interleave_with_an_input():
+    """Bounds overlap, and no element does: Python is asked, and says so."""
+    both = np.ones((4, 6))
+    S, Y = both[:, ::2], both[:, 1::2]
+    compiled("softmax", ("out",))(S, Y)
+    assert_same_bits(Y, fg.softmax(np.ones((4, 3))))
+
+
+def test_mixed_unaligned_and_read_only_arrays():
+    X, W = RNG.standard_normal((5, 3)), RNG.standard_normal((4, 3)).astype(np.float32)
+    expected = fg.affine(X, W)
+    for layout in ("unaligned", "read-only", "reversed"):
+        assert_same_bits(compiled("affine")(LAYOUTS[layout](X), W, None), expected)
+
+
+def test_optional_arguments():
+    X, W, b = RNG.standard_normal((5, 3)), RNG.standard_normal((4, 3)), RNG.standard_normal(4)
+    assert_same_bits(numba.njit(lambda X, W: fg.affine(X, W))(X, W), fg.affine(X, W))
+    assert_same_bits(numba.njit(lambda X, W, b: fg.affine(X, b=b, W=W))(X, W, b), fg.affine(X, W, b))
+    assert_same_bits(
+        numba.njit(lambda X, W, b: fg.affine_jvp(X, W, None, W, b))(X, W, b), fg.affine_jvp(X, W, dW=W, db=b)
+    )
+
+
+WRONG_TYPES = [
+    (lambda: (np.ones((2, 3), int), np.ones((4, 3))), "affine: X is array(int64, 2d, C) but needs an array of float32"),
+    (lambda: (np.ones((2, 3)), np.ones(3)), "affine: W has 1 axis but needs 2 axes, (m, d)"),
+    (lambda: (1.0, np.ones((4, 3))), "affine: X is float64 but needs an array of float32 or float64"),
+    (lambda: (np.ones((2, 3)), np.ones((4, 3)), "b"), "affine: b is unicode_type but needs an array of float32 or"),
+    (lambda: (np.ones((2, 3)), np.ones((4, 3)), None, np.ones((2, 4), np.float32)), "affine: out is array(float32"),
+    (lambda: (np.ones((2, 3)),), "affine: missing a required argument: 'W'"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), WRONG_TYPES)
+def test_wrong_types_do_not_compile(arguments, message):
+    user = numba.njit(lambda *args: fg.affine(*args))
+    with pytest.raises(numba.TypingError) as caught:
+        user(*arguments())
+    assert message in str(caught.value)
+
+
+def test_in_the_users_prange():
+    @numba.njit(parallel=True)
+    def each(S, Y, axis):
+        for i in numba.prange(len(S)):
+            fg.softmax(S[i], axis, Y[i])
+
+    S = RNG.standard_normal((50, 6, 40))
+    Y = np.empty_like(S)
+    each(S, Y, -1)
+    assert_same_bits(Y, fg.softmax(S))
+
+
+def test_in_the_users_try():
+    @numba.njit
+    def attempt(X, W):
+        try:
+            return fg.affine(X, W)
+        except Exception:
+            return np.zeros((1, 1))
+
+    X = RNG.standard_normal((5, 3))
+    assert_same_bits(attempt(X, X), fg.affine(X, X))
+    assert attempt(X, X[:, 1:]).shape == (1, 1)
+
+
+def test_no_reference_is_lost():
+    """The arrays made and the copies are freed, but what is returned."""
+    user = compiled("affine_vjp")
+    arguments = [LAYOUTS["strided"](np.ones(shape)) for shape in ((6, 3), (6, 4), (3, 4))]
+    user(*arguments)  # compiled without statistics
+    held = []
+    _nrt_python.memsys_enable_stats()
+    try:
+        for times in (1, 100):
+            for _ in range(times):
+                user(*arguments)
+            stats = rtsys.get_allocation_stats()
+            held.append((stats.alloc - stats.free, *map(sys.getrefcount, arguments)))
+    finally:
+        _nrt_python.memsys_disable_stats()
+    assert held[0] == held[1]
+
+
+CACHED = """
+import numba, numpy as np, fastgrad as fg
+
+@numba.njit
+def inner(X):
+    return fg.affine_db(X)
+
+@numba.njit(cache=True)
+def outer(X):
+    return inner(X)
+
+@numba.njit(cache=True, parallel=True)
+def parallel(X):
+    out = np.empty((4, X.shape[1]))
+    for i in numba.prange(4):
+        out[i] = fg.affine_db(X)
+    return out[3]
+"""
+CALL = """
+    import user, numpy as np
+    result = user.{name}(np.ones((1, 2)))
+    print(sum(user.{name}.stats.cache_hits.values()), result.tolist())
+"""
+
+
+@pytest.mark.parametrize("name", ["outer", "parallel"])
+def test_the_users_cache_is_used_and_never_stale(name, tmp_path):
+    """In processes of their own, before and after an edit in a file that the kernel depends on: 0 + 1 becomes 2."""
+    package = copy_package(tmp_path)
+    (tmp_path / "user.py").write_text(CACHED)
+    simd = package / "kernels" / "_simd.py"
+    text = simd.read_text()
+    edited = text.replace(
+        "_operator(operator.add, ir.IRBuilder.fadd,", "_operator(operator.add, lambda b, x, y: b.fadd(b.fadd(x, y), y),"
+    )
+    assert edited != text
+    for source, result in ((text, "[1.0, 1.0]"), (edited, "[2.0, 2.0]")):
+        simd.write_text(source)
+        for hits in (0, 1):
+            assert run(CALL.format(name=name), tmp_path) == f"{hits} {result}"
+
+
+def test_importing_compiles_nothing():
+    code = """
+        import fastgrad as fg
+        from fastgrad._functions import FUNCTIONS
+        print(sum(len(d.signatures) for f in FUNCTIONS.values() for d in f.kernel.dispatchers))
+    """
+    assert run(code) == "0"
