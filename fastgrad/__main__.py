@@ -26,6 +26,7 @@ COMMANDS = {
     ),
     "bench": Command("_bench", "time every function beside NumPy and whatever else is installed", "bench"),
     "info": Command("_info", "versions, CPU, threads, cache, and what this machine can do at most"),
+    "warmup": Command("_warmup", "compile everything ahead, for both dtypes, as a Dockerfile would"),
 }
 
 
@@ -37,7 +38,7 @@ def main(arguments=None):
         options = vars(parser.parse_args([*arguments, "demo"]))
     name = options.pop("command")
     try:
-        _module(COMMANDS[name]).run(**options)
+        status = _module(COMMANDS[name]).run(**options)
         sys.stdout.flush()
     except ModuleNotFoundError as error:
         extra, missing = COMMANDS[name].extra, (error.name or "").partition(".")[0]
@@ -51,7 +52,7 @@ def main(arguments=None):
     except BrokenPipeError:  # the reader has seen enough; Python would fail once more when it closes the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    return 0
+    return status or 0
 
 
 def _parser():

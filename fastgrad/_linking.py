@@ -43,7 +43,7 @@ def link(family, name, dtype):
     a prange body. So there is one for each kernel, which marks the machine code that calls it.
     """
     kernel = getattr(import_module(f".kernels.{family}", __package__), name)
-    argtypes = kernel_types(kernel, getattr(types, dtype))
+    argtypes = kernel.types(getattr(types, dtype))
     kernel.serial.compile(argtypes)
     compiled = kernel.serial.overloads[argtypes]
     symbol = f"{__package__}.{family}.{name}.{dtype}"
@@ -53,9 +53,3 @@ def link(family, name, dtype):
     environment.consts.append(_Needed(family, name, dtype))
     Environment._memo[environment.env_name] = environment
     return symbol, environment
-
-
-def kernel_types(kernel, dtype):
-    operands = kernel.signature.inputs + kernel.signature.outputs
-    arrays = [types.Array(dtype, len(operand.axes), "C") for operand in operands]
-    return (*arrays, *(types.boolean for _ in kernel.options), types.int64)

@@ -16,7 +16,7 @@ from numba.core import cgutils, types
 from numba.core.callconv import RETCODE_USEREXC
 from numba.np import arrayobj
 
-from ._linking import kernel_types, link
+from ._linking import link
 
 _WORD = ir.IntType(64)
 _TRUE, _FALSE = (ir.Constant(ir.IntType(1), value) for value in (1, 0))
@@ -310,7 +310,7 @@ class _Call:
     def _call_kernel(self, arrays):
         context, builder, function = self.context, self.builder, self.function
         options = function.kernel.options
-        argtypes = kernel_types(function.kernel, self.dtype)
+        argtypes = function.kernel.types(self.dtype)
         args = [*arrays, *map(self._option, options), _WORD(1)]
         symbol, environment = link(function.family, function.kernel.__name__, str(self.dtype))
         context.declare_env_global(builder.module, environment.env_name)

@@ -6,9 +6,11 @@ part of its entry, and with `parallel=True`. Which one runs changes no bit of th
 
 import os
 import threading
+from functools import partial
 
 import numba
 import numpy as np
+from numba.core import types
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import AnalysisPass, register_pass
@@ -24,6 +26,7 @@ _OPTIONS = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
 _NOT_PRANGE = ("comprehension", "reduction", "inplace_binop", "setitem", "numpy", "stencil", "fusion")
 _PARALLEL = {"prange": True} | dict.fromkeys(_NOT_PRANGE, False)
 
+_OPTION_TYPES = {bool: types.boolean, int: types.int64, float: types.float64}
 _DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 _INTEGERS = np.dtype(np.int64)
 
@@ -143,7 +146,8 @@ def kernel(signature, cost, accepts=_any):
             return status != _MISFIT
 
         run.signature, run.serial, run.dispatchers = signature, serial, (serial, parallel, entry)
-        run.options = loops.__code__.co_varnames[len(signature.inputs + signature.outputs) : count]
+        run.options = options = loops.__code__.co_varnames[len(signature.inputs + signature.outputs) : count]
+        run.types = partial(_types, signature, [loops.__annotations__.get(name, bool) for name in options])
         run.__name__, run.__doc__ = loops.__name__, loops.__doc__
         return run
 
@@ -163,6 +167,12 @@ def _with_arguments(count, function):
         12: lambda a, b, c, d, e, f, g, h, i, j, k, m: function((a, b, c, d, e, f, g, h, i, j, k, m)),
         13: lambda a, b, c, d, e, f, g, h, i, j, k, m, n: function((a, b, c, d, e, f, g, h, i, j, k, m, n)),
     }[count]
+
+
+def _types(signature, options, dtype):
+    """What a serial or parallel binary takes, for Numba's type of the elements; the entry takes all but the last."""
+    arrays = [types.Array(dtype, len(operand.axes), "C") for operand in signature.inputs + signature.outputs]
+    return (*arrays, *(_OPTION_TYPES[kind] for kind in options), types.int64)
 
 
 def _run_large(serial, parallel, args, status):
