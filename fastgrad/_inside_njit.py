@@ -15,12 +15,14 @@ from numba.extending import lower_builtin
 
 from ._arguments import NO_AXIS, check, missing_out
 from ._functions import FUNCTIONS
+from .kernels._cache import stamp
 
 _FLOATS = (types.float32, types.float64)
 
 
 def register():
     """Makes every function of the table known to Numba."""
+    stamp(__package__)  # now, of the files that are being imported
     for function in FUNCTIONS.values():
         public = _public(function)
         infer_global(public)(type(function.name, (_Template,), {"key": staticmethod(public), "function": function}))

@@ -1,5 +1,8 @@
 """The disk cache with real files and processes: it is used, an edit empties it, and what cannot be used is no harm."""
 
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from subprocesses import copy_package, run
 
@@ -73,17 +76,118 @@ def test_nowhere_to_write_at_all(package, tmp_path):
         assert result == "[3.0, 5.0, 7.0]"
 
 
-@pytest.mark.parametrize("ending", [".nbi", ".nbc"])
-def test_a_damaged_cache_is_compiled_over_with_one_warning(package, ending):
+def test_without_a_home_nothing_is_written_into_the_working_directory(package):
+    """Neither HOME nor an entry in the password file: then ~ stands for nothing."""
+    (package / "kernels" / "__pycache__").write_text("a file where the directory would be")
+    code = """
+        import os, pwd
+        for name in ("HOME", "XDG_CACHE_HOME"):
+            os.environ.pop(name, None)
+        def getpwuid(uid):
+            raise KeyError(uid)
+        pwd.getpwuid = getpwuid
+        import numpy as np, fastgrad as fg
+        from fastgrad.kernels import _cache
+        print(_cache.directory(), fg.affine_db(np.ones((2, 3))).tolist(), os.path.exists("~"))
+    """
+    assert run(code, package.parent) == "None [2.0, 2.0, 2.0] False"
+
+
+DTYPES = """
+    import numpy as np, fastgrad as fg
+    from fastgrad.kernels import affine
+    for dtype in ("f4", "f8"):
+        assert fg.affine_db(np.ones((2, 3), dtype)).tolist() == [2.0, 2.0, 2.0]
+    print(sum(affine.affine_db.dispatchers[2].stats.cache_hits.values()))
+"""
+
+
+def test_cold_processes_at_once(package):
+    """On an empty cache, for the same kernel and for another dtype of it; afterwards it holds both."""
+    codes = [CALL, CALL, CALL.replace("6.0", "6, dtype='f4'"), CALL.replace("6.0", "6, dtype='f4'")]
+    with ThreadPoolExecutor(len(codes)) as pool:
+        for answer in pool.map(lambda code: run(code, package.parent), codes):
+            assert " [3.0, 5.0, 7.0] " in answer
+    assert run(DTYPES, package.parent) == "2"
+
+
+def test_machine_code_of_another_version_is_not_run(package):
+    """Though the index says that it is of this one, as when two versions save at the same time."""
     call(package)
-    for file in (package / "kernels" / "__pycache__").glob(f"*{ending}"):
-        file.write_bytes(file.read_bytes()[:20])
-    warned = run(
-        "import warnings\nwarnings.simplefilter('always')\nwith warnings.catch_warnings(record=True) as seen:\n"
-        "    import numpy as np, fastgrad as fg\n    fg.affine_db(np.ones((2, 3)))\n"
-        "    fg.affine_db(np.ones((2, 3), 'f4'))\n"
-        "print(sum('NUMBA_CACHE_DIR' in str(w.message) for w in seen))",
-        package.parent,
-    )
-    assert warned == "1"
+    folder = package / "kernels" / "__pycache__"
+    (index,) = folder.glob("*affine_db-*entry-float64*.nbi")
+    ours = index.read_bytes()
+    simd = package / "kernels" / "_simd.py"
+    simd.write_text(simd.read_text() + "# edited\n")
+    call(package)
+    index.write_bytes(ours)
+    simd.write_text(simd.read_text().removesuffix("# edited\n"))
+    assert call(package)[0] == (0, 1)
     assert call(package)[0] == (1, 0)
+
+
+def test_an_upgrade_while_a_process_runs(package):
+    """What was imported before the upgrade and compiled after it is not taken for the new version."""
+    simd = package / "kernels" / "_simd.py"
+    plus = "_operator(operator.add, ir.IRBuilder.fadd,"
+    new = simd.read_text().replace(plus, "_operator(operator.add, lambda b, x, y: b.fadd(b.fadd(x, y), y),")
+    assert new != simd.read_text()
+    code = """
+        import numpy as np, fastgrad as fg
+        from pathlib import Path
+        Path("fastgrad/kernels/_simd.py").write_text(Path("new.py").read_text())
+        print(fg.affine_db(np.ones((1, 2))).tolist())
+    """
+    (package.parent / "new.py").write_text(new)
+    assert run(code, package.parent) == "[1.0, 1.0]"
+    assert call(package)[:2] == ((0, 1), "[6.0, 10.0, 14.0]")
+
+
+def test_a_moved_install_keeps_its_cache(package, tmp_path):
+    call(package)
+    elsewhere = tmp_path / "else" / "where"
+    elsewhere.mkdir(parents=True)
+    moved = package.rename(elsewhere / "fastgrad")
+    counts, result, directory = call(moved)
+    assert (counts, result) == ((1, 0), "[3.0, 5.0, 7.0]")
+    assert directory == str(moved / "kernels" / "__pycache__")
+
+
+def test_a_zipped_install_uses_the_users_cache(package, tmp_path):
+    archive = shutil.make_archive(str(tmp_path / "zipped"), "zip", tmp_path, "fastgrad")
+    shutil.rmtree(package)
+    home = {"XDG_CACHE_HOME": str(tmp_path / "home"), "HOME": str(tmp_path / "home")}
+    for expected in ((0, 1), (1, 0)):
+        hits, misses, rest = run(CALL, tmp_path, PYTHONPATH=archive, **home).split(" ", 2)
+        assert (int(hits), int(misses)) == expected
+        assert rest.startswith(f"[3.0, 5.0, 7.0] {tmp_path / 'home'}")
+
+
+WARNINGS = """
+    import warnings
+    warnings.simplefilter("always")
+    with warnings.catch_warnings(record=True) as seen:
+        import numpy as np, fastgrad as fg
+        results = [fg.affine_db(np.ones((2, 3), dtype)).tolist() for dtype in ("f4", "f8")]
+    assert results == [[2.0, 2.0, 2.0]] * 2
+    print(sum("NUMBA_CACHE_DIR" in str(w.message) for w in seen), len(seen))
+"""
+
+
+@pytest.mark.parametrize("ending", [".nbi", ".nbc"])
+@pytest.mark.parametrize("kept", [0, 20, -1])
+def test_a_damaged_cache_is_compiled_over_with_one_warning(package, ending, kept):
+    """Files cut off: all of them, at the beginning, or by their last byte."""
+    run(DTYPES, package.parent)
+    for file in (package / "kernels" / "__pycache__").glob(f"*{ending}"):
+        file.write_bytes(file.read_bytes()[:kept])
+    assert run(WARNINGS, package.parent) == "1 1"
+    assert run(DTYPES, package.parent) == "2"
+
+
+def test_a_full_disk_is_no_harm_but_for_one_warning(package):
+    """No file may grow beyond 1000 bytes."""
+    limit = "    import resource\n    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+    assert run(limit + WARNINGS.lstrip("\n"), package.parent) == "1 1"
+    assert run(limit + WARNINGS.lstrip("\n"), package.parent) == "1 1"
+    assert run(WARNINGS, package.parent) == "0 0"

@@ -38,6 +38,8 @@ def directory():
     user = AppDirs(appname="fastgrad", appauthor=False).user_cache_dir
     candidates = [os.path.join(config.CACHE_DIR, "fastgrad")] if config.CACHE_DIR else []
     for path in (*candidates, os.path.join(here, "__pycache__"), user):
+        if not os.path.isabs(path):  # who has no home directory has ~ there
+            continue
         try:
             _Locator(path, "").ensure_cache_path()
         except OSError:
@@ -61,13 +63,26 @@ class _Locator(_CacheLocator):
 
 
 class _Impl(CompileResultCacheImpl):
-    """As Numba's, with our locator in place of a search for one."""
+    """As Numba's, with our locator in place of a search for one.
+
+    Machine code is saved beside what it is good for: Numba's index alone would not do, since processes of another
+    version or on another CPU may write index and machine code between ours.
+    """
 
     def __init__(self, function, variant):
         self._lineno = function.__code__.co_firstlineno
         self._locator = _Locator(directory(), variant)
         name = f"{function.__module__}.{function.__qualname__}".replace("<", "").replace(">", "")
         self._filename_base = self.get_filename_base(name, getattr(sys, "abiflags", ""))
+
+    def reduce(self, data):
+        return (stamp(), data.codegen.magic_tuple()), super().reduce(data)
+
+    def rebuild(self, target_context, payload):
+        good_for, data = payload
+        if good_for != (stamp(), target_context.codegen().magic_tuple()):
+            return None
+        return super().rebuild(target_context, data)
 
 
 class _Opened(FunctionCache):
@@ -82,16 +97,21 @@ class _Opened(FunctionCache):
 
 
 class KernelCache:
-    """The cache of one variant of one kernel. Nothing is looked up before the first call, so importing stays fast."""
+    """The cache of one variant of one kernel. Nothing is looked up before the first call, so importing stays fast.
+
+    There is a pair of files for each dtype: Numba numbers the signatures in one index, and two processes that save
+    different ones at the same time would use the same number.
+    """
 
     def __init__(self, function, variant):
         self._function, self._variant = function, variant
-        self._opened = None
+        self._opened = {}
 
-    def _open(self):
-        if self._opened is None and directory() is not None:
-            self._opened = _Opened(self._function, self._variant)
-        return self._opened
+    def _open(self, sig):
+        dtype = str(sig[0].dtype)
+        if dtype not in self._opened and directory() is not None:
+            self._opened[dtype] = _Opened(self._function, f"{self._variant}-{dtype}")
+        return self._opened.get(dtype)
 
     @property
     def cache_path(self):
@@ -104,7 +124,7 @@ class KernelCache:
         return [sig for sig, cpu in index if cpu == codegen.magic_tuple()]
 
     def load_overload(self, sig, target_context):
-        opened = self._open()
+        opened = self._open(sig)
         if opened is None:
             return None
         try:
@@ -123,7 +143,7 @@ class KernelCache:
             opened.flush()
 
     def save_overload(self, sig, data):
-        opened = self._open()
+        opened = self._open(sig)
         if opened is None:
             return
         try:
@@ -147,3 +167,6 @@ def _warn_once(error):
             RuntimeWarning,
             stacklevel=2,
         )
+
+
+stamp()  # now, of the files that are being imported: by the first call they may have been replaced
