@@ -1,0 +1,175 @@
+"""In real programs: many threads, every way to start a process, settings of the host, and Ctrl-C."""
+
+import importlib.util
+import inspect
+import os
+
+import numba
+import numpy as np
+import pytest
+from subprocesses import PACKAGE, run
+
+import fastgrad as fg
+from fastgrad.kernels import _jit
+
+every_layer = pytest.mark.parametrize(
+    "layer", ["omp", "workqueue", *(["tbb"] if importlib.util.find_spec("tbb") else [])]
+)
+
+# Work of every kind, some of it large enough for the parallel binaries under any layer; what is right is known from one
+# thread, before any other is there.
+WORK = """
+import os, threading
+import numba, numpy as np, fastgrad as fg
+rng = np.random.default_rng(0)
+A, B, S = rng.standard_normal((300, 300)), rng.standard_normal((8, 8)), rng.standard_normal((2000, 300))
+
+def work():
+    return [fg.affine(A, A), fg.affine(B, B), fg.softmax(S), *fg.affine_vjp(A, A, A), fg.affine_db(A)]
+
+def right():
+    return all(np.array_equal(one, other) for one, other in zip(work(), expected, strict=True))
+
+numba.set_num_threads(1)
+expected = work()
+numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)
+"""
+
+
+def run_beside_work(code, tmp_path, **environment):
+    """What a program prints that has WORK as a module, so that processes can import it."""
+    (tmp_path / "program.py").write_text(WORK)
+    path = os.pathsep.join([str(tmp_path), str(PACKAGE.parent)])
+    environment = {"NUMBA_NUM_THREADS": "2", "PYTHONWARNINGS": "ignore::DeprecationWarning"} | environment
+    code = f"from program import *\n{inspect.cleandoc(code)}"
+    return run(code, tmp_path, PYTHONPATH=path, **environment)
+
+
+@every_layer
+def test_any_number_of_python_threads(layer, tmp_path):
+    code = """
+        answers = []
+        threads = [threading.Thread(target=lambda: answers.extend(right() for _ in range(10))) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        print(numba.threading_layer(), len(answers), all(answers))
+    """
+    assert run_beside_work(code, tmp_path, NUMBA_THREADING_LAYER=layer) == f"{layer} 32 True"
+
+
+def test_the_gil_is_released(tmp_path):
+    """While one thread is inside a call, another one counts."""
+    code = """
+        large, inside, counts = rng.standard_normal((1200, 1200)), [], []
+
+        def long_call():
+            inside.append(True)
+            fg.affine(large, large)
+            inside.clear()
+
+        for _ in range(5):
+            thread, count = threading.Thread(target=long_call), 0
+            thread.start()
+            while thread.is_alive():
+                count += bool(inside)
+            counts.append(count)
+        print(max(counts) > 1000)
+    """
+    assert run_beside_work(code, tmp_path, NUMBA_NUM_THREADS="1") == "True"
+
+
+@every_layer
+def test_a_forked_child_works(layer, tmp_path):
+    code = """
+        print(right())
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if right() else 1)
+        _, status = os.waitpid(child, 0)
+        print(os.waitstatus_to_exitcode(status), right())
+    """
+    assert run_beside_work(code, tmp_path, NUMBA_THREADING_LAYER=layer).split() == ["True", "0", "True"]
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver", "loky"])
+def test_a_pool_after_a_parallel_call(method, tmp_path):
+    code = """
+        print(right())
+        import multiprocessing, joblib, program
+        if METHOD == "loky":
+            answers = joblib.Parallel(2, "loky")(joblib.delayed(program.right)() for _ in range(4))
+        else:
+            with multiprocessing.get_context(METHOD).Pool(2) as pool:
+                answers = pool.starmap(program.right, [()] * 4)
+        print(all(answers), right())
+    """
+    assert run_beside_work(code.replace("METHOD", repr(method)), tmp_path).split() == ["True", "True", "True"]
+
+
+def test_the_number_of_threads_is_the_users():
+    """Numba's own number is what a parallel binary is told, and one thread is no parallel region."""
+    told = []
+    before = numba.get_num_threads()
+    try:
+        for threads in range(1, numba.config.NUMBA_NUM_THREADS + 1):
+            numba.set_num_threads(threads)
+            binaries = [lambda *args, kind=kind: told.append((kind, args[-1])) for kind in ("serial", "parallel")]
+            _jit._run_large(*binaries, (), _jit._HUGE)
+            assert told.pop() == ("parallel" if threads > 1 else "serial", threads)
+    finally:
+        numba.set_num_threads(before)
+
+
+def test_no_setting_of_the_process_is_touched(tmp_path):
+    """By importing, nor by any kind of call; and under limits that the host sets on its thread pools it works."""
+    code = """
+        import signal, threadpoolctl
+        def settings():
+            found = {n: v for n, v in vars(numba.config).items() if n.isupper()}
+            handlers = [signal.getsignal(s) for s in signal.valid_signals()]
+            return found, dict(os.environ), np.geterr(), numba.get_num_threads(), handlers
+        before = settings()
+        with threadpoolctl.threadpool_limits(1):
+            print(right())
+        print(right(), settings() == before)
+    """
+    before = """
+        import os, numba, numpy as np
+        before = {n: v for n, v in vars(numba.config).items() if n.isupper()}, dict(os.environ), np.geterr()
+        import fastgrad
+        after = {n: v for n, v in vars(numba.config).items() if n.isupper()}, dict(os.environ), np.geterr()
+        print(before == after)
+    """
+    assert run(before) == "True"
+    assert run_beside_work(code, tmp_path).split() == ["True", "True", "True"]
+
+
+@every_layer
+def test_control_c_during_long_calls_leaves_the_process_healthy(layer, tmp_path):
+    code = """
+        import signal, time
+        from fastgrad.kernels import _jit
+        large, interrupted = rng.standard_normal((1000, 1000)), 0
+        for attempt in range(5):
+            timer = threading.Timer(0.05 + 0.01 * attempt, signal.raise_signal, [signal.SIGINT])
+            timer.start()
+            try:
+                while True:
+                    fg.affine(large, large)
+            except KeyboardInterrupt:
+                interrupted += 1
+        print(interrupted, right(), _jit._region.locked())
+    """
+    assert run_beside_work(code, tmp_path, NUMBA_THREADING_LAYER=layer) == "5 True False"
+
+
+def test_a_call_that_fails_leaves_the_parallel_region_free():
+    def fails(*_):
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        _jit._run_large(None, fails, (), _jit._HUGE)
+    assert not _jit._region.locked()
+    assert np.array_equal(fg.affine_db(np.ones((2, 3))), [2.0, 2.0, 2.0])
