@@ -24,11 +24,12 @@ class Function:
     keywords: tuple = ()  # inputs that are passed by keyword
     options: tuple = ()  # of the call whose results have the signature's shapes
     kernel_name: str = ""  # where it is not the function's
+    choice: tuple = ()  # a parameter that chooses the kernel, and the kernel's name by the value
 
-    @property
-    def kernel(self):
-        """The loop that it calls."""
-        return getattr(import_module(f".kernels.{self.family}", __package__), self.kernel_name or self.name)
+    def kernel(self, chosen=None):
+        """The loop that it calls, for this value of the parameter that chooses it."""
+        name = self.choice[1][chosen] if chosen else self.kernel_name or self.name
+        return getattr(import_module(f".kernels.{self.family}", __package__), name)
 
     @property
     def sizes(self):
@@ -132,8 +133,20 @@ FUNCTIONS = {
         Function("tanh_vjp", "activations", "dX = dY (1 − Y²)", activations.VJP_OF_OUTPUT),
         Function("silu", "activations", "Y = X σ(X)", activations.FORWARD),
         Function("silu_vjp", "activations", "dX = dY σ(X) (1 + X (1 − σ(X)))", activations.VJP_OF_INPUT),
-        Function("gelu", "activations", "Y = X Φ(X), or with a tanh in place of erf", activations.FORWARD),
-        Function("gelu_vjp", "activations", "dX = dY (Φ(X) + X φ(X)), or of that", activations.VJP_OF_INPUT),
+        Function(
+            "gelu",
+            "activations",
+            "Y = X Φ(X), or with a tanh in place of erf",
+            activations.FORWARD,
+            choice=("approximate", {"none": "gelu", "tanh": "gelu_tanh"}),
+        ),
+        Function(
+            "gelu_vjp",
+            "activations",
+            "dX = dY (Φ(X) + X φ(X)), or of that",
+            activations.VJP_OF_INPUT,
+            choice=("approximate", {"none": "gelu_vjp", "tanh": "gelu_tanh_vjp"}),
+        ),
         Function(
             "cross_entropy",
             "cross_entropy",

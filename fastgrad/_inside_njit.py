@@ -24,6 +24,8 @@ def register():
     """Makes every function of the table known to Numba."""
     stamp(__package__)  # now, of the files that are being imported
     for function in FUNCTIONS.values():
+        if function.is_loss:
+            continue
         public = _public(function)
         infer_global(public)(type(function.name, (_Template,), {"key": staticmethod(public), "function": function}))
         lower_builtin(public, types.VarArg(types.Any))(_lowered(function))
@@ -41,6 +43,8 @@ def _parameters(function):
 
 class _Template(AbstractTemplate):
     """What Numba asks for the types of a call to one function of the table."""
+
+    prefer_literal = True  # a string that chooses a kernel
 
     def generic(self, args, kws):
         pysig = _parameters(self.function)
@@ -85,6 +89,12 @@ def _result(function, given):
         ty = given.get(option)
         if ty is not None and not isinstance(ty, (kind, types.Omitted)):
             raise TypingError(f"{name}: {option} is {ty} but must be {what}")
+    if function.choice:
+        option, kernels = function.choice
+        ty = given[option]
+        if not isinstance(ty, types.Omitted) and getattr(ty, "literal_value", None) not in kernels:
+            values = " or ".join(f'"{value}"' for value in kernels)
+            raise TypingError(f"{name}: {option} is {ty} but must be {values}, written out")
     dtype = max((ty.dtype for ty in arrays.values()), key=lambda dtype: dtype.bitwidth)
     lead = _lead(function, arrays)
     results = [types.Array(dtype, _ndim(operand, lead), "C") for operand in function.signature.outputs]

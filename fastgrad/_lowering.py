@@ -309,17 +309,23 @@ class _Call:
 
     def _call_kernel(self, arrays):
         context, builder, function = self.context, self.builder, self.function
-        options = function.kernel.options
-        argtypes = function.kernel.types(self.dtype)
-        args = [*arrays, *map(self._option, options), _WORD(1)]
-        symbol, environment = link(function.family, function.kernel.__name__, str(self.dtype))
+        kernel = function.kernel(self._chosen())
+        argtypes = kernel.types(self.dtype)
+        args = [*arrays, *map(self._option, kernel.options), _WORD(1)]
+        symbol, environment = link(function.family, kernel.__name__, str(self.dtype))
         context.declare_env_global(builder.module, environment.env_name)
-        callee = cgutils.get_or_insert_function(
-            builder.module, context.call_conv.get_function_type(types.none, argtypes), symbol
-        )
+        function_type = context.call_conv.get_function_type(types.none, argtypes)
+        callee = cgutils.get_or_insert_function(builder.module, function_type, symbol)
         status, _ = context.call_conv.call_function(builder, callee, types.none, argtypes, args)
         with cgutils.if_unlikely(builder, status.is_error):
             context.call_conv.return_status_propagate(builder, status)
+
+    def _chosen(self):
+        """The value of the parameter that chooses the kernel: known when the user's function is compiled."""
+        if not self.function.choice:
+            return None
+        ty, _ = self.given[self.function.choice[0]]
+        return ty.value if isinstance(ty, types.Omitted) else ty.literal_value
 
 
 def _shape(operand, lead, sizes):

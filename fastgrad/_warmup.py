@@ -23,6 +23,7 @@ from . import kernels
 from .kernels import _cache
 
 _DTYPES = ("float32", "float64")
+_VARIANTS = ("serial", "parallel", "entry")
 
 
 def add_arguments(parser):
@@ -48,12 +49,7 @@ def run(jobs):
     # A process of its own for what each compiles: forking would copy this one's threads, and compiling holds a lock.
     pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_end_at_interrupts)
     try:
-        tasks = [
-            (*kernel, dtype, variant)
-            for variant in ("entry", "parallel")
-            for kernel in every_kernel()
-            for dtype in _DTYPES
-        ]
+        tasks = [(*kernel, dtype, variant) for variant in _VARIANTS for kernel in every_kernel() for dtype in _DTYPES]
         futures = {pool.submit(_compile, *task): task for task in tasks}
         with _progress(len(tasks)) as advance:
             for future in as_completed(futures):
@@ -94,8 +90,9 @@ def _compile(module, name, dtype, variant):
     """Compiles one binary, unless it is there; whether it was not."""
     kernel = getattr(import_module(module), name)
     argtypes = kernel.types(getattr(types, dtype))
-    _, parallel, entry = kernel.dispatchers
-    dispatcher, argtypes = (parallel, argtypes) if variant == "parallel" else (entry, argtypes[:-1])
+    dispatcher = dict(zip(_VARIANTS, kernel.dispatchers, strict=True))[variant]
+    if variant == "entry":
+        argtypes = argtypes[:-1]
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)  # that it cannot be saved
         dispatcher.compile(argtypes)

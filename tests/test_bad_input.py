@@ -105,6 +105,10 @@ def test_messages_say_what_was_got_and_what_is_needed():
             "affine: b has shape (5,) but beside X of shape (8, 16) and W of shape (4, 16) it needs (4,)",
         ),
         (
+            lambda: fg.affine(X, W, np.ones(0)),
+            "affine: b has shape (0,) but beside X of shape (8, 16) and W of shape (4, 16) it needs (4,)",
+        ),
+        (
             lambda: fg.affine_dw(np.ones((7, 3)), X),
             "affine_dw: dY has shape (7, 3) but beside X of shape (8, 16) it needs (8, m)",
         ),

@@ -1,29 +1,37 @@
 """Public functions inside a user's own @njit function: as from Python, bit for bit and error for error."""
 
-import inspect
 import sys
 from functools import cache, partial
 
 import numba
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numba.core.runtime import _nrt_python, rtsys
 from problems import LAYOUTS, assert_same_bits, seeds, sizes
 from subprocesses import copy_package, run
-from test_rules import IN_PLACE, as_tuple, every_function, with_accumulate, with_axis, with_out
+from test_rules import as_tuple
 
 import fastgrad as fg
+from fastgrad._functions import FUNCTIONS
 
 RNG = np.random.default_rng(0)
 
 
+def each(condition):
+    """Parametrizes a test with the functions that fulfil a condition."""
+    chosen = {name: function for name, function in FUNCTIONS.items() if not function.is_loss and condition(function)}
+    return pytest.mark.parametrize("function", chosen.values(), ids=list(chosen))
+
+
+every_function = each(lambda _: True)
+
+
 @cache
 def compiled(name, options=()):
-    """A user's function that passes its arguments on, the inputs and then these options, by position or keyword."""
-    parameters = inspect.signature(getattr(fg, name)).parameters
-    names = [n for n, p in parameters.items() if n not in ("axis", "out", "accumulate")]
+    """A user's function that passes its arguments on, the inputs by position and then these options by keyword."""
+    names = [operand.name for operand in FUNCTIONS[name].signature.inputs]
     given = ", ".join(names + [f"{option}={option}" for option in options])
     return numba.njit(eval(f"lambda {', '.join([*names, *options])}: fg.{name}({given})", {"fg": fg}))
 
@@ -60,6 +68,7 @@ def test_wrong_shapes_raise_what_python_raises(function, data):
     arguments = draw(data, function, np.float32, (1,))
     name = data.draw(st.sampled_from(sorted(arguments)))
     shape = list(arguments[name].shape)
+    assume(shape)
     shape[data.draw(st.integers(0, len(shape) - 1))] += data.draw(st.sampled_from([-1, 1, 2]))
     arguments[name] = np.ones(np.maximum(shape, 0), np.float32)
     compare(partial(function.call, fg, arguments), partial(compiled(function.name), *arguments.values()))
@@ -79,7 +88,7 @@ def compare(python, inside):
         assert_same_bits(outcomes[1], outcomes[0])
 
 
-@with_out
+@each(lambda function: function.has_out)
 def test_out(function):
     """Contiguous and strided, given by position where Python wants a keyword; and memory that is not right."""
     arguments = good(function)
@@ -108,7 +117,7 @@ def test_out(function):
         compare(partial(function.call, fg, arguments, out=given), partial(user, *arguments.values(), given))
 
 
-@with_accumulate
+@each(lambda function: function.has_accumulate)
 def test_accumulate(function):
     arguments = good(function, np.float32)
     user = compiled(function.name, ("out", "accumulate"))
@@ -125,7 +134,7 @@ def test_accumulate(function):
         without(np.ones((2, 3)))
 
 
-@with_axis
+@each(lambda function: function.has_axis)
 def test_any_axis(function):
     arguments = function.arguments(RNG, np.float64, (3, 4), k=5)
     user = compiled(function.name, ("axis",))
@@ -133,7 +142,7 @@ def test_any_axis(function):
         compare(partial(function.call, fg, arguments, axis=axis), partial(user, *arguments.values(), axis))
 
 
-@pytest.mark.parametrize("function", IN_PLACE, ids=[f.name for f in IN_PLACE])
+@each(lambda function: function.signature.inplace)
 def test_out_may_be_an_input(function):
     arguments = good(function)
     expected = function.call(fg, arguments)
@@ -182,6 +191,15 @@ def test_wrong_types_do_not_compile(arguments, message):
     with pytest.raises(numba.TypingError) as caught:
         user(*arguments())
     assert message in str(caught.value)
+
+
+def test_a_string_that_chooses_the_formula():
+    X = RNG.standard_normal(20)
+    for approximate in ("none", "tanh"):
+        chosen = numba.njit(eval(f"lambda X: fg.gelu(X, {approximate!r})", {"fg": fg}))
+        assert_same_bits(chosen(X), fg.gelu(X, approximate))
+    with pytest.raises(numba.TypingError, match='must be "none" or "tanh", written out'):
+        numba.njit(lambda X: fg.gelu(X, approximate="erf"))(X)
 
 
 def test_in_the_users_prange():
@@ -273,6 +291,6 @@ def test_importing_compiles_nothing():
     code = """
         import fastgrad as fg
         from fastgrad._functions import FUNCTIONS
-        print(sum(len(d.signatures) for f in FUNCTIONS.values() for d in f.kernel.dispatchers))
+        print(sum(len(d.signatures) for f in FUNCTIONS.values() if not f.is_loss for d in f.kernel().dispatchers))
     """
     assert run(code) == "0"

@@ -104,13 +104,14 @@ def _any(args):
     return True
 
 
-def kernel(signature, cost, accepts=_any):
+def kernel(signature, cost, accepts=_any, options=None):
     """Makes a loop nest over plain arrays callable: first the arrays of the signature, then options.
 
     Called, it returns whether the arrays fit together; where they do not, nothing is touched. Other arrays raise
     NotPlainError. `cost` is about the nanoseconds on one core for each byte of an array with every axis of the
-    signature; small work runs serially. `accepts` looks at values where shapes are not all that has to fit. The loop
-    nest itself takes one more argument, the number of threads to cut its work for, and cuts no sum by it.
+    signature; small work runs serially. `accepts` looks at values where shapes are not all that has to fit; `options`
+    are the types of the options, bool if it is not given. The loop nest itself takes one more argument, the number of
+    threads to cut its work for, and cuts no sum by it.
     """
 
     def decorate(loops):
@@ -146,8 +147,8 @@ def kernel(signature, cost, accepts=_any):
             return status != _MISFIT
 
         run.signature, run.serial, run.dispatchers = signature, serial, (serial, parallel, entry)
-        run.options = options = loops.__code__.co_varnames[len(signature.inputs + signature.outputs) : count]
-        run.types = partial(_types, signature, [loops.__annotations__.get(name, bool) for name in options])
+        run.options = loops.__code__.co_varnames[len(signature.inputs + signature.outputs) : count]
+        run.types = partial(_types, signature, options or [bool for _ in run.options])
         run.__name__, run.__doc__ = loops.__name__, loops.__doc__
         return run
 
@@ -171,7 +172,8 @@ def _with_arguments(count, function):
 
 def _types(signature, options, dtype):
     """What a serial or parallel binary takes, for Numba's type of the elements; the entry takes all but the last."""
-    arrays = [types.Array(dtype, len(operand.axes), "C") for operand in signature.inputs + signature.outputs]
+    operands = signature.inputs + signature.outputs
+    arrays = [types.Array(types.int64 if o.integer else dtype, len(o.axes), "C") for o in operands]
     return (*arrays, *(_OPTION_TYPES[kind] for kind in options), types.int64)
 
 

@@ -29,6 +29,7 @@ LOSSES = Signature("loss(...) ->")
 DISTRIBUTIONS = Signature("target(...,k) -> wrong(...)")
 
 NONE, SUM, MEAN = range(3)  # reductions
+_OPTIONS = int, float, float, float, int  # ignore_index, smoothing, z_loss, scale, reduction
 _COST = 1 / 8  # nanoseconds a byte
 _SHORT_VECTORS = 16  # of rows in a unit of work
 
@@ -98,7 +99,7 @@ def _accepts(args):
     return in_range(args[1], args[0].shape[1], args[7])
 
 
-@kernel(INDICES, cost=_COST, accepts=_accepts)
+@kernel(INDICES, cost=_COST, accepts=_accepts, options=_OPTIONS)
 def of_indices(
     S, target, weight, sample_weight, dloss, loss, dS, ignore_index, smoothing, z_loss, scale, reduction, threads
 ):
@@ -124,7 +125,7 @@ def of_indices(
     reduce(loss, weights, reduction)
 
 
-@kernel(INDICES, cost=2 * _COST, accepts=_accepts)
+@kernel(INDICES, cost=2 * _COST, accepts=_accepts, options=_OPTIONS)
 def of_smoothed_indices(
     S, target, weight, sample_weight, dloss, loss, dS, ignore_index, smoothing, z_loss, scale, reduction, threads
 ):
@@ -140,7 +141,7 @@ def of_smoothed_indices(
     reduce(loss, weights, reduction)
 
 
-@kernel(PROBABILITIES, cost=2 * _COST)
+@kernel(PROBABILITIES, cost=2 * _COST, options=_OPTIONS)
 def of_probabilities(
     S, target, weight, sample_weight, dloss, loss, dS, ignore_index, smoothing, z_loss, scale, reduction, threads
 ):
@@ -176,7 +177,7 @@ def distribution_row(target, i, tolerance):
     return not abs(total - 1) <= tolerance
 
 
-@kernel(DISTRIBUTIONS, cost=_COST / 4)
+@kernel(DISTRIBUTIONS, cost=_COST / 4, options=(float,))
 def distributions(target, wrong, tolerance, threads):
     """wrong[i] = 1 where target[i] is no distribution: negative, or with a sum further from 1 than the tolerance"""
     for i in prange(target.shape[0]):
