@@ -15,6 +15,7 @@ from numba.extending import lower_builtin
 
 from ._arguments import NO_AXIS, check, missing_out
 from ._functions import FUNCTIONS
+from ._losses import REDUCTIONS, check_loss, checked_options
 from .kernels._cache import stamp
 
 _FLOATS = (types.float32, types.float64)
@@ -24,8 +25,8 @@ def register():
     """Makes every function of the table known to Numba."""
     stamp(__package__)  # now, of the files that are being imported
     for function in FUNCTIONS.values():
-        if function.is_loss:
-            continue
+        if function.family == "linear_cross_entropy":
+            continue  # it is many calls of kernels, which stand in Python
         public = _public(function)
         infer_global(public)(type(function.name, (_Template,), {"key": staticmethod(public), "function": function}))
         lower_builtin(public, types.VarArg(types.Any))(_lowered(function))
@@ -62,10 +63,13 @@ def _default(value):
 
 def _lowered(function):
     def lowered(context, builder, sig, args):
-        from ._lowering import lower  # with what it needs of Numba, a third of the time of importing fastgrad
+        # With what they need of Numba, a third of the time of importing fastgrad.
+        from ._lowering import Call, lower
+        from ._lowering_losses import LossCall
 
         named = dict(zip(_parameters(function).parameters, zip(sig.args, args, strict=True), strict=True))
-        return lower(context, builder, function, sig.return_type, named)
+        kind = LossCall if function.is_loss else Call
+        return lower(kind(context, builder, function, named), sig.return_type)
 
     return lowered
 
@@ -75,41 +79,92 @@ def _lowered(function):
 
 def _result(function, given):
     """The type of the result of a call with arguments of these types by name; TypingError where one is wrong."""
-    name = function.name
+    operands = _operands(function, given)
     arrays = {}
-    for operand in function.signature.inputs:
+    for operand in operands:
         ty = given[operand.name]
         if operand.optional and ty == types.none:
             continue
-        if not (isinstance(ty, types.Array) and ty.dtype in _FLOATS):
+        right = isinstance(ty, types.Array) and (operand.integer or ty.dtype in _FLOATS)
+        if not right:
             choice = ", or None" if operand.optional else ""
-            raise TypingError(f"{name}: {operand.name} is {ty} but needs an array of float32 or float64{choice}")
+            raise TypingError(
+                f"{function.name}: {operand.name} is {ty} but needs an array of float32 or float64{choice}"
+            )
         arrays[operand.name] = ty
-    for option, kind, what in (("axis", types.Integer, "one integer"), ("accumulate", types.Boolean, "a bool")):
-        ty = given.get(option)
-        if ty is not None and not isinstance(ty, (kind, types.Omitted)):
-            raise TypingError(f"{name}: {option} is {ty} but must be {what}")
-    if function.choice:
-        option, kernels = function.choice
-        ty = given[option]
-        if not isinstance(ty, types.Omitted) and getattr(ty, "literal_value", None) not in kernels:
-            values = " or ".join(f'"{value}"' for value in kernels)
-            raise TypingError(f"{name}: {option} is {ty} but must be {values}, written out")
-    dtype = max((ty.dtype for ty in arrays.values()), key=lambda dtype: dtype.bitwidth)
-    lead = _lead(function, arrays)
+    _check_options(function, given)
+    floats = [arrays[operand.name].dtype for operand in operands if operand.name in arrays and not operand.integer]
+    dtype = max(floats, key=lambda dtype: dtype.bitwidth)
+    lead = _lead(function, operands, arrays)
+    if function.is_loss:
+        return _loss_and_gradients(function, given, dtype, lead)
     results = [types.Array(dtype, _ndim(operand, lead), "C") for operand in function.signature.outputs]
+    return _given_or_made(function, given, function.signature.outputs, results)
+
+
+def _operands(function, given):
+    """The arrays that the call takes: for a loss they depend on the kind of target, and `dloss` may be one."""
+    if not function.is_loss:
+        return function.signature.inputs
+    target = given["target"]
+    if not isinstance(target, types.Array) or not (isinstance(target.dtype, types.Integer) or target.dtype in _FLOATS):
+        needed = "an array of integers, float32 or float64"
+        raise TypingError(f"{function.name}: target is {target} but needs {needed}")
+    kernels = import_module(f".kernels.{function.family}", __package__)
+    kernel = kernels.of_indices if isinstance(target.dtype, types.Integer) else kernels.of_probabilities
+    is_number = isinstance(given.get("dloss", types.none), (types.Number, types.NoneType))
+    return [operand for operand in kernel.signature.inputs if operand.name != "dloss" or not is_number]
+
+
+_KINDS = {
+    "axis": (types.Integer, "one integer"),
+    "accumulate": (types.Boolean, "a bool"),
+    "ignore_index": (types.Integer, "one integer"),
+    "label_smoothing": (types.Number, "a number"),
+    "z_loss": (types.Number, "a number"),
+}
+
+
+def _check_options(function, given):
+    for option, (kind, what) in _KINDS.items():
+        ty = given.get(option, types.Omitted(None))
+        if not isinstance(ty, (kind, types.Omitted)):
+            raise TypingError(f"{function.name}: {option} is {ty} but must be {what}")
+    choices = dict([function.choice]) if function.choice else {"reduction": REDUCTIONS} if function.is_loss else {}
+    for option, values in choices.items():
+        ty = given[option]
+        if not isinstance(ty, types.Omitted) and getattr(ty, "literal_value", None) not in values:
+            needed = " or ".join(f'"{value}"' for value in values)
+            raise TypingError(f"{function.name}: {option} is {ty} but must be {needed}, written out")
+
+
+def _loss_and_gradients(function, given, dtype, lead):
+    reduction = given["reduction"]
+    by_row = (reduction.value if isinstance(reduction, types.Omitted) else reduction.literal_value) == "none"
+    if isinstance(given.get("dloss"), types.Array) and not by_row:
+        raise TypingError(f"{function.name}: dloss is {given['dloss']} but the loss is one number")
+    loss = types.Array(dtype, lead, "C") if by_row and lead else dtype
+    if "out" not in given:
+        return loss
+    gradients = function.signature.outputs[1:]
+    results = [types.Array(dtype, _ndim(operand, lead), "C") for operand in gradients]
+    return types.Tuple([loss, _given_or_made(function, given, gradients, results)])
+
+
+def _given_or_made(function, given, operands, results):
+    """The type of the results, of `out` where it is given."""
     out = given.get("out")
     if out is not None and out != types.none:
-        _check_out(function, out, results)
+        _check_out(function, out, operands, results)
         return out
     results = [ty if ty.ndim else ty.dtype for ty in results]  # without axes a scalar, as in NumPy
     return types.Tuple(results) if len(results) > 1 else results[0]
 
 
-def _lead(function, arrays):
+def _lead(function, operands, arrays):
     """The number of leading axes."""
     lead = None
-    for operand in function.signature.inputs:
+    for operand in operands:
         if operand.name in arrays:
             ndim, letters = arrays[operand.name].ndim, _ndim(operand, 0)
             leading = "..." in operand.axes
@@ -133,8 +188,8 @@ def _count(ndim):
     return f"{ndim} {'axis' if ndim == 1 else 'axes'}"
 
 
-def _check_out(function, out, results):
-    names = ["out"] if len(results) == 1 else [f"out[{p}] ({o.name})" for p, o in enumerate(function.signature.outputs)]
+def _check_out(function, out, operands, results):
+    names = ["out"] if len(results) == 1 else [f"out[{place}] ({o.name})" for place, o in enumerate(operands)]
     if len(results) > 1 and not (isinstance(out, types.BaseTuple) and len(out) == len(results)):
         raise TypingError(f"{function.name}: out is {out} but must be a tuple of {len(results)} arrays")
     for name, ty, result in zip(names, out.types if len(results) > 1 else [out], results, strict=True):
@@ -156,6 +211,13 @@ def explain(name, *arguments):
     given = dict(zip(_parameters(function).parameters, arguments, strict=True))
     inputs = {operand.name: given[operand.name] for operand in function.signature.inputs}
     try:
+        if function.is_loss:
+            options = checked_options(
+                name, *(given[o] for o in ("ignore_index", "label_smoothing", "z_loss", "reduction"))
+            )
+            family = import_module(f".kernels.{function.family}", __package__)
+            check_loss(name, family, inputs, options, given.get("dloss"), given.get("out"))
+            return None
         if given.get("accumulate") and given["out"] is None:
             raise missing_out(name)
         check(name, function.signature, inputs, given.get("out"), given.get("axis", NO_AXIS))

@@ -47,39 +47,22 @@ def reduced(loss, reduction):
 def call_loss(function, family, inputs, given, options, gradients=False, dloss=None, out=None):
     """Runs the kernel of a family for this kind of target on any arguments, `inputs` and `given` by name; returns the
     loss, and with `gradients` the list of its gradients beside it. `options` are checked ones."""
-    *_, smoothing, _, reduction = options
-    arrays = {name: as_array(function, name, value) for name, value in (inputs | given).items() if value is not None}
-    by_index = arrays["target"].dtype.kind in "biu"
-    by_share = smoothing or not by_index
-    kernel = (family.of_smoothed_indices if smoothing else family.of_indices) if by_index else family.of_probabilities
-    upstream = _upstream(function, dloss, reduction, arrays)
-    floats = [array for name, array in arrays.items() if not (by_index and name == "target")]
-    dtype, compute = common_dtypes(floats if upstream is None or _is_weak(dloss) else [*floats, np.asarray(dloss)])
-    plan = shape_plan(function, kernel.signature, tuple([(name, array.shape) for name, array in arrays.items()]), None)
+    reduction = options[-1]
+    checked = check_loss(function, family, inputs | given, options, dloss, out)
+    kernel, arrays, plan, dtype, compute, upstream, results = checked
     lead, *shapes = plan.results
-    classes = kernel.signature.size("k", arrays)
-    for name in ("weight", "sample_weight"):
-        if name in arrays:
-            _check_weights(function, name, arrays[name])
-    if by_index:
-        _check_indices(function, arrays["target"], classes, options)
-    else:
-        _check_distributions(function, arrays["target"])
-
     if not gradients:
         results = targets = []
         outputs = [NOTHING[compute, len(operand.axes)] for operand in kernel.signature.outputs[1:]]
     else:
-        if out is None:
+        if results is None:
             results = [np.empty(shape, dtype) for shape in shapes]
-        else:
-            results = checked_outs(function, kernel.signature.of_gradients(), arrays, shapes, dtype, out)
         direct = [result.dtype == compute and result.flags.carray for result in results]
         targets = [r if as_is else np.empty(r.shape, compute) for r, as_is in zip(results, direct, strict=True)]
         outputs = [target.reshape(shape) for target, shape in zip(targets, plan.outputs[1:], strict=True)]
     ready = plain_inputs(plan, arrays, compute)
-    if by_share and "weight" not in arrays:
-        ready[kernel.signature.place("weight")] = np.ones(classes, compute)
+    if kernel is not family.of_indices and "weight" not in arrays:
+        ready[kernel.signature.place("weight")] = np.ones(kernel.signature.size("k", arrays), compute)
     loss = np.empty(plan.outputs[0], compute)
     ran = kernel(*ready, loss, *outputs, *options[:3], 1.0 if upstream is None else upstream, reduction)
     assert ran, function
@@ -90,6 +73,30 @@ def call_loss(function, family, inputs, given, options, gradients=False, dloss=N
         loss = loss.reshape(lead)
     loss = reduced(loss.astype(dtype, copy=False), reduction)
     return (loss, results) if gradients else loss
+
+
+def check_loss(function, family, inputs, options, dloss, out):
+    """The kernel, the arrays by name, the plan, the dtypes of results and kernel, the upstream gradient as one number
+    or None, and `out` as a list; raises what is wrong with any of them."""
+    *_, smoothing, _, reduction = options
+    arrays = {name: as_array(function, name, value) for name, value in inputs.items() if value is not None}
+    by_index = arrays["target"].dtype.kind in "biu"
+    kernel = (family.of_smoothed_indices if smoothing else family.of_indices) if by_index else family.of_probabilities
+    upstream = _upstream(function, dloss, reduction, arrays)
+    floats = [array for name, array in arrays.items() if not (by_index and name == "target")]
+    dtype, compute = common_dtypes(floats if upstream is None or _is_weak(dloss) else [*floats, np.asarray(dloss)])
+    plan = shape_plan(function, kernel.signature, tuple([(name, array.shape) for name, array in arrays.items()]), None)
+    for name in ("weight", "sample_weight"):
+        if name in arrays:
+            _check_weights(function, name, arrays[name])
+    if by_index:
+        _check_indices(function, arrays["target"], kernel.signature.size("k", arrays), options)
+    else:
+        _check_distributions(function, arrays["target"])
+    outs = None
+    if out is not None:
+        outs = checked_outs(function, kernel.signature.of_gradients(), arrays, plan.results[1:], dtype, out)
+    return kernel, arrays, plan, dtype, compute, upstream, outs
 
 
 def _upstream(function, dloss, reduction, arrays):

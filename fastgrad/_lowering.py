@@ -23,9 +23,9 @@ _TRUE, _FALSE = (ir.Constant(ir.IntType(1), value) for value in (1, 0))
 _MEMORY = types.MemInfoPointer(types.voidptr)
 
 
-def lower(context, builder, function, result_type, given):
-    """The result of a call; `given` is (type, value) by the name of the parameter."""
-    call = _Call(context, builder, function, given)
+def lower(call, result_type):
+    """The result of a call."""
+    context, builder = call.context, call.builder
     result = cgutils.alloca_once(builder, context.get_value_type(result_type), zfill=True)
     good = cgutils.alloca_once_value(builder, call.fits)
     with cgutils.if_unlikely(builder, builder.not_(call.fits)):
@@ -48,14 +48,17 @@ class _View:
         return cgutils.get_item_pointer2(context, builder, self.struct.data, self.shape, self.strides, "A", indices)
 
 
-class _Call:
-    """One call while it is built. `fits` says at run time whether the arguments fit, with nothing done yet."""
+class Call:
+    """One call while it is built; `given` is (type, value) by the name of the parameter. `fits` says at run time
+    whether the arguments fit, with nothing done yet."""
 
     def __init__(self, context, builder, function, given):
         self.context, self.builder, self.function, self.given = context, builder, function, given
-        names = [operand.name for operand in function.signature.inputs if given[operand.name][0] != types.none]
-        self.inputs = {name: self._view(*given[name]) for name in names}
-        self.dtype = max((view.type.dtype for view in self.inputs.values()), key=lambda dtype: dtype.bitwidth)
+        self.signature = self._signature()
+        self.takes, self.gives = self.signature.inputs, self.signature.outputs
+        self.inputs = {o.name: self._view(*given[o.name]) for o in self.takes if self._is_given(o)}
+        floats = [self.inputs[o.name].type.dtype for o in self.takes if o.name in self.inputs and not o.integer]
+        self.dtype = max(floats, key=lambda dtype: dtype.bitwidth)
         self.out_type, self.out = given.get("out", (types.none, None))
         self.outs = None if self.out_type == types.none else self._each(self.out_type, self.out)
         self.ndim = next(iter(self.inputs.values())).type.ndim
@@ -70,6 +73,12 @@ class _Call:
             self.fits = builder.and_(self.fits, self._outs_fit())
 
     # --- arguments ---
+
+    def _signature(self):
+        return self.function.signature
+
+    def _is_given(self, operand):
+        return isinstance(self.given.get(operand.name, (None, None))[0], types.Array)
 
     def _view(self, ty, value):
         struct = self.context.make_array(ty)(self.context, self.builder, value)
@@ -134,7 +143,7 @@ class _Call:
     def _bind(self):
         """Whether equal letters are equal sizes; the sizes of the leading axes, and of each letter."""
         agree, lead, sizes = _TRUE, None, {}
-        for operand in self.function.signature.inputs:
+        for operand in self.takes:
             if operand.name in self.inputs:
                 shape = self.inputs[operand.name].shape
                 letters = [axis for axis in operand.axes if axis != "..."]
@@ -148,11 +157,11 @@ class _Call:
 
     def _outs_fit(self):
         """Whether each output has its shape, and memory of its own or that of an input which it may replace."""
-        builder, signature = self.builder, self.function.signature
-        axes = {operand.name: operand.axes for operand in signature.inputs}
+        builder, signature = self.builder, self.signature
+        axes = {operand.name: operand.axes for operand in self.takes}
         answer = _TRUE
-        for operand, out in zip(signature.outputs, self.outs, strict=True):
-            answer = builder.and_(answer, self._equal(out.shape, _shape(operand, self.lead, self.sizes)))
+        for operand, out in zip(self.gives, self.outs, strict=True):
+            answer = builder.and_(answer, self._equal(out.shape, self._shape(operand)))
             if out.type.layout != "C":
                 for size, stride in zip(out.shape, out.strides, strict=True):
                     moves = builder.icmp_signed("!=", stride, _WORD(0))
@@ -214,36 +223,70 @@ class _Call:
 
     def run(self, result_type):
         """Calls the kernel; the result."""
-        context, builder = self.context, self.builder
-        takes, gives = self.function.signature.inputs, self.function.signature.outputs
-        made = [] if self.outs else [self._empty(self._moved_back(_shape(o, self.lead, self.sizes))) for o in gives]
-        results = self.outs or [self._turned(view) for view in made]
-        plain = {o.name: self._plain(self.inputs[o.name]) for o in takes if o.name in self.inputs}
-        plain |= {o.name: self._plain(view) for o, view in zip(gives, results, strict=True)}
-        rows = [reduce(builder.mul, self.lead, _WORD(1))]
+        results = self._results()
+        plain = self._plain_inputs() | self._plain_results(results)
+        kernel = self.function.kernel(self._chosen())
+        self._call_kernel(kernel, self.dtype, self._arrays(self.signature, plain), map(self._option, kernel.options))
+        self._hand_back(results, plain)
+        self._release(plain)
+        return self._result(result_type)
+
+    def _results(self):
+        """The outputs, made here or the user's."""
+        self.made = [] if self.outs else [self._empty(self._moved_back(self._shape(o))) for o in self.gives]
+        return dict(zip([o.name for o in self.gives], self.outs or map(self._turned, self.made), strict=True))
+
+    def _plain_inputs(self):
+        return {
+            o.name: self._plain(self.inputs[o.name], types.int64 if o.integer else self.dtype)
+            for o in self.takes
+            if o.name in self.inputs
+        }
+
+    def _plain_results(self, results):
+        return {name: self._plain(view, self.dtype) for name, view in results.items()}
+
+    def _arrays(self, signature, plain):
+        """What the kernel takes: for each leading axes one of rows, and an array of no elements for what is missing."""
+        rows = [self._rows()]
         arrays = []
-        for operand in takes + gives:
+        for operand in signature.inputs + signature.outputs:
+            dtype = types.int64 if operand.integer else self.dtype
             if operand.name in plain:
-                arrays.append(self._array(plain[operand.name][0], _shape(operand, rows, self.sizes)))
+                arrays.append(self._array(plain[operand.name][0], dtype, shape_of(operand, rows, self.sizes)))
             else:
-                arrays.append(self._array(None, [_WORD(0)] * len(operand.axes)))
-        self._call_kernel(arrays)
-        for operand, view in zip(gives, results, strict=True):
-            data, copy = plain[operand.name]
+                arrays.append(self._array(None, dtype, [_WORD(0)] * len(operand.axes)))
+        return arrays
+
+    def _hand_back(self, results, plain):
+        """Copies to the user's outputs what was computed beside them."""
+        for name, view in results.items():
+            data, copy = plain[name]
             if copy is not None:
-                with builder.if_then(cgutils.is_not_null(builder, builder.load(copy))):
-                    self._assign(view, self._c_view(data, view.shape))
+                with self.builder.if_then(cgutils.is_not_null(self.builder, self.builder.load(copy))):
+                    ty = types.Array(self.dtype, len(view.shape), "C")
+                    self._assign(view, self._view(ty, self._array(data, self.dtype, view.shape)))
+
+    def _release(self, plain):
         for _, copy in plain.values():
             if copy is not None:
-                context.nrt.decref(builder, _MEMORY, builder.load(copy))
-        if self.outs:
-            context.nrt.incref(builder, self.out_type, self.out)
-            return self.out
-        values = [self._finished(view) for view in made]
-        return context.make_tuple(builder, result_type, values) if len(values) > 1 else values[0]
+                self.context.nrt.decref(self.builder, _MEMORY, self.builder.load(copy))
 
-    def _empty(self, shape):
-        ty = types.Array(self.dtype, len(shape), "C")
+    def _result(self, result_type):
+        if self.outs:
+            self.context.nrt.incref(self.builder, self.out_type, self.out)
+            return self.out
+        values = [self._finished(view) for view in self.made]
+        return self.context.make_tuple(self.builder, result_type, values) if len(values) > 1 else values[0]
+
+    def _rows(self):
+        return reduce(self.builder.mul, self.lead, _WORD(1))
+
+    def _shape(self, operand):
+        return shape_of(operand, self.lead, self.sizes)
+
+    def _empty(self, shape, dtype=None):
+        ty = types.Array(dtype or self.dtype, len(shape), "C")
         return self._view(ty, arrayobj._empty_nd_impl(self.context, self.builder, ty, shape)._getvalue())
 
     def _finished(self, view):
@@ -255,14 +298,14 @@ class _Call:
         self.context.nrt.decref(self.builder, view.type, value)
         return scalar
 
-    def _plain(self, view):
+    def _plain(self, view, dtype):
         """Where the elements lie in C order, aligned, in the dtype of the kernel, and the memory of a copy that had to
         be made for it: a slot, which holds null where the array itself is such; None where it is known to be."""
         context, builder = self.context, self.builder
-        same = view.type.dtype == self.dtype and view.type.aligned
+        same = view.type.dtype == dtype and view.type.aligned
         if same and view.type.layout == "C":
             return view.struct.data, None
-        pointer = context.get_data_type(self.dtype).as_pointer()
+        pointer = context.get_data_type(dtype).as_pointer()
         data = cgutils.alloca_once_value(builder, builder.bitcast(view.struct.data, pointer))
         copy = cgutils.alloca_once(builder, context.get_value_type(_MEMORY), zfill=True)
         contiguous, expected = _TRUE if same else _FALSE, view.struct.itemsize
@@ -270,7 +313,7 @@ class _Call:
             here = builder.or_(builder.icmp_signed("==", stride, expected), builder.icmp_signed("==", size, _WORD(1)))
             contiguous, expected = builder.and_(contiguous, here), builder.mul(expected, size)
         with builder.if_then(builder.not_(contiguous)):
-            other = self._empty(view.shape)
+            other = self._empty(view.shape, dtype)
             self._assign(other, view)
             builder.store(other.struct.data, data)
             builder.store(other.struct.meminfo, copy)
@@ -284,16 +327,12 @@ class _Call:
             value = context.cast(builder, value, source.type.dtype, target.type.dtype)
             arrayobj.store_item(context, builder, target.type, value, target.pointer(context, builder, indices))
 
-    def _c_view(self, data, shape):
-        ty = types.Array(self.dtype, len(shape), "C")
-        return self._view(ty, self._array(data, shape))
-
-    def _array(self, data, shape):
+    def _array(self, data, dtype, shape):
         """A C-contiguous array, which keeps nothing alive; without data, of no elements."""
         context, builder = self.context, self.builder
-        ty = types.Array(self.dtype, len(shape), "C")
+        ty = types.Array(dtype, len(shape), "C")
         struct = context.make_array(ty)(context, builder)
-        itemsize = _WORD(self.dtype.bitwidth // 8)
+        itemsize = _WORD(dtype.bitwidth // 8)
         strides = [itemsize]
         for size in reversed(shape[1:]):
             strides.insert(0, builder.mul(strides[0], size))
@@ -307,12 +346,11 @@ class _Call:
         )
         return struct._getvalue()
 
-    def _call_kernel(self, arrays):
-        context, builder, function = self.context, self.builder, self.function
-        kernel = function.kernel(self._chosen())
-        argtypes = kernel.types(self.dtype)
-        args = [*arrays, *map(self._option, kernel.options), _WORD(1)]
-        symbol, environment = link(function.family, kernel.__name__, str(self.dtype))
+    def _call_kernel(self, kernel, dtype, arrays, options):
+        context, builder = self.context, self.builder
+        argtypes = kernel.types(dtype)
+        args = [*arrays, *options, _WORD(1)]
+        symbol, environment = link(self.function.family, kernel.__name__, str(dtype))
         context.declare_env_global(builder.module, environment.env_name)
         function_type = context.call_conv.get_function_type(types.none, argtypes)
         callee = cgutils.get_or_insert_function(builder.module, function_type, symbol)
@@ -328,5 +366,5 @@ class _Call:
         return ty.value if isinstance(ty, types.Omitted) else ty.literal_value
 
 
-def _shape(operand, lead, sizes):
+def shape_of(operand, lead, sizes):
     return [size for axis in operand.axes for size in (lead if axis == "..." else [sizes[axis]])]

@@ -56,7 +56,7 @@ def affine(X: ArrayLike, W: ArrayLike, b: ArrayLike | None = None, *, out: np.nd
         bias = NOTHING[X.dtype, 1] if b is None else b
         Y = np.empty((X.shape[0], W.shape[0]), X.dtype) if out is None else out
         if X.dtype is W.dtype is bias.dtype is Y.dtype in FLOATS or native(X, W, bias, Y):
-            short = b is not None and len(b) < len(W)  # a kernel takes an empty b for none
+            short = b is not None and bias.shape != W.shape[:1]  # an empty b would be taken for none
             if not short and kernels.affine(X, W, bias, Y, False):
                 return Y
     except UNUSUAL:

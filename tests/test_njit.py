@@ -21,7 +21,7 @@ RNG = np.random.default_rng(0)
 
 def each(condition):
     """Parametrizes a test with the functions that fulfil a condition."""
-    chosen = {name: function for name, function in FUNCTIONS.items() if not function.is_loss and condition(function)}
+    chosen = {name: function for name, function in FUNCTIONS.items() if condition(function)}
     return pytest.mark.parametrize("function", chosen.values(), ids=list(chosen))
 
 
@@ -31,8 +31,10 @@ every_function = each(lambda _: True)
 @cache
 def compiled(name, options=()):
     """A user's function that passes its arguments on, the inputs by position and then these options by keyword."""
-    names = [operand.name for operand in FUNCTIONS[name].signature.inputs]
-    given = ", ".join(names + [f"{option}={option}" for option in options])
+    function = FUNCTIONS[name]
+    names = [operand.name for operand in function.signature.inputs]
+    keywords = [f"{option}={option}" for option in options] + [f"{n}={value!r}" for n, value in function.options]
+    given = ", ".join(names + keywords)
     return numba.njit(eval(f"lambda {', '.join([*names, *options])}: fg.{name}({given})", {"fg": fg}))
 
 
@@ -70,7 +72,7 @@ def test_wrong_shapes_raise_what_python_raises(function, data):
     shape = list(arguments[name].shape)
     assume(shape)
     shape[data.draw(st.integers(0, len(shape) - 1))] += data.draw(st.sampled_from([-1, 1, 2]))
-    arguments[name] = np.ones(np.maximum(shape, 0), np.float32)
+    arguments[name] = np.ones(np.maximum(shape, 0), arguments[name].dtype)
     compare(partial(function.call, fg, arguments), partial(compiled(function.name), *arguments.values()))
 
 
@@ -93,13 +95,13 @@ def test_out(function):
     """Contiguous and strided, given by position where Python wants a keyword; and memory that is not right."""
     arguments = good(function)
     user = compiled(function.name, ("out",))
-    expected = as_tuple(function.call(fg, arguments))
+    expected = function.outs(as_tuple(function.call(fg, arguments)))
 
     def call(outs):
         return user(*arguments.values(), tuple(outs) if len(outs) > 1 else outs[0])
 
     outs = [np.full_like(result, 7) for result in expected]
-    got = as_tuple(call(outs))
+    got = function.outs(as_tuple(call(outs)))
     for one, other, result in zip(got, outs, expected, strict=True):
         assert np.shares_memory(one, other)
         assert_same_bits(other, result)
@@ -145,8 +147,8 @@ def test_any_axis(function):
 @each(lambda function: function.signature.inplace)
 def test_out_may_be_an_input(function):
     arguments = good(function)
-    expected = function.call(fg, arguments)
-    name = list(arguments)[-1]
+    (expected,) = function.outs(as_tuple(function.call(fg, arguments)))
+    name = "S" if function.is_loss else list(arguments)[-1]
     compiled(function.name, ("out",))(*arguments.values(), arguments[name])
     assert_same_bits(arguments[name], expected)
 
@@ -185,6 +187,25 @@ WRONG_TYPES = [
 ]
 
 
+WRONG_LOSSES = [
+    (
+        lambda S: (S, S[0].astype(bool)),
+        "target is array(bool, 1d, C) but needs an array of integers, float32 or float64",
+    ),
+    (lambda S: (S, None), "target is none but needs an array of integers, float32 or float64"),
+    (lambda S: (S, S, None, None, 0.5), "ignore_index is float64 but must be one integer"),
+    (lambda S: (S, S, None, None, -100, 0.0, 0.0, "all"), 'reduction is unicode_type but must be "none" or'),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), WRONG_LOSSES)
+def test_wrong_types_of_losses_do_not_compile(arguments, message):
+    user = numba.njit(lambda *args: fg.cross_entropy(*args))
+    with pytest.raises(numba.TypingError) as caught:
+        user(*arguments(np.ones((3, 4))))
+    assert f"cross_entropy: {message}" in str(caught.value)
+
+
 @pytest.mark.parametrize(("arguments", "message"), WRONG_TYPES)
 def test_wrong_types_do_not_compile(arguments, message):
     user = numba.njit(lambda *args: fg.affine(*args))
@@ -200,6 +221,41 @@ def test_a_string_that_chooses_the_formula():
         assert_same_bits(chosen(X), fg.gelu(X, approximate))
     with pytest.raises(numba.TypingError, match='must be "none" or "tanh", written out'):
         numba.njit(lambda X: fg.gelu(X, approximate="erf"))(X)
+
+
+@each(lambda function: function.family == "cross_entropy")
+def test_losses(function):
+    """Every kind of target and option: the bits of Python, its errors, and its scalars."""
+    k, rows = 5, 7
+    S, P = RNG.standard_normal((rows, k)), fg.softmax(RNG.standard_normal((rows, k)))
+    target, weight, sample_weight = RNG.integers(0, k, rows), RNG.random(k), RNG.random(rows)
+    public = getattr(fg, function.name)
+    source = (
+        "lambda S, t, w, s, ignored, smoothing, z: "
+        "fg.{}(S, t, w, s, ignore_index=ignored, label_smoothing=smoothing, z_loss=z, reduction='{}')"
+    )
+    for reduction in ("mean", "sum", "none"):
+        user = numba.njit(eval(source.format(function.name, reduction), {"fg": fg}))
+        for t in (target, target.astype(np.int32), P, 2 * P, target + 1, target[1:]):
+            for w, s in ((weight, sample_weight), (None, None), (-weight, None)):
+                for ignored, smoothing, z in ((-100, 0.0, 0.0), (int(target[0]), 0.25, 0.5), (-100, 1.5, 0.0)):
+                    options = {"ignore_index": ignored, "label_smoothing": smoothing, "z_loss": z}
+                    weights = {"weight": w, "sample_weight": s}
+                    compare(
+                        partial(public, S, t, **weights, **options, reduction=reduction),
+                        partial(user, S, t, w, s, ignored, smoothing, z),
+                    )
+    assert_same_bits(numba.njit(lambda S, t: public(S, t))(S[:0], target[:0]), public(S[:0], target[:0]))
+
+
+def test_the_upstream_gradient_of_a_loss():
+    S, target = RNG.standard_normal((7, 5)), RNG.integers(0, 5, 7)
+    number = numba.njit(lambda S, t, d: fg.cross_entropy_value_and_grad(S, t, dloss=d))
+    rows = numba.njit(lambda S, t, d: fg.cross_entropy_value_and_grad(S, t, reduction="none", dloss=d))
+    assert_same_bits(number(S, target, 2.5), fg.cross_entropy_value_and_grad(S, target, dloss=2.5))
+    upstream = RNG.standard_normal(7)
+    expected = fg.cross_entropy_value_and_grad(S, target, reduction="none", dloss=upstream)
+    assert_same_bits(rows(S, target, upstream), expected)
 
 
 def test_in_the_users_prange():
