@@ -49,7 +49,7 @@ def run_beside_work(code, tmp_path, **environment):
 def test_any_number_of_python_threads(layer, tmp_path):
     code = """
         answers = []
-        threads = [threading.Thread(target=lambda: answers.extend(right() for _ in range(10))) for _ in range(8)]
+        threads = [threading.Thread(target=lambda: answers.extend(right() for _ in range(4))) for _ in range(8)]
         for thread in threads:
             thread.start()
         for thread in threads:

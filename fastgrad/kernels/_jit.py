@@ -34,6 +34,7 @@ _MISFIT, _DONE, _LARGE, _HUGE, _NEVER = range(5)  # what an entry returns, and w
 _LARGE_WORK, _HUGE_WORK = 10_000, 1_000_000  # nanoseconds that pay for a parallel region, under workqueue for one
 
 _region = threading.Lock()
+_serial_callers: set[int] = set()  # the Python threads that are in a serial binary with large work
 _pays = _LARGE  # what is run in parallel: workqueue is known after the first time, and a forked child never
 
 
@@ -180,23 +181,30 @@ def _types(signature, options, dtype):
 def _run_large(serial, parallel, args, status):
     global _pays
     # One parallel region at a time: a second one aborts the process under workqueue, and under OpenMP its threads
-    # would fight for the cores. Whoever finds the region taken works on serially.
+    # would fight for the cores. Whoever finds the region taken works on serially, and takes a core from the next: two
+    # Python threads on two cores each keep theirs, which takes two thirds of the time.
     if status >= _pays and _region.acquire(blocking=False):
         try:
-            threads = numba.get_num_threads()
+            threads = numba.get_num_threads() - len(_serial_callers)
             if threads > 1:
                 parallel(*args, threads)
                 _pays = _HUGE if numba.threading_layer() == "workqueue" else _LARGE
                 return
         finally:
             _region.release()
-    serial(*args, 1)
+    caller = threading.get_ident()
+    _serial_callers.add(caller)
+    try:
+        serial(*args, 1)
+    finally:
+        _serial_callers.discard(caller)
 
 
 def _after_fork_in_child():
     """A child has none of the parent's threads, and GNU OpenMP would abort it: it works serially."""
     global _region, _pays
     _region = threading.Lock()
+    _serial_callers.clear()
     if numba_threads._is_initialized:
         _pays = _NEVER
 
