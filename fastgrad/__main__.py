@@ -1,7 +1,7 @@
 """`python -m fastgrad`: the command line, a table of subcommands.
 
-The module of a command gives `add_arguments(parser)` and `run(**options)`; it imports what its extra installs inside
-functions, so that `--help` works without.
+The module of a command gives `add_arguments(parser)` and `run(**options)`, which returns the exit status (None is 0);
+it imports what its extra installs inside functions, so that `--help` works without.
 """
 
 import argparse

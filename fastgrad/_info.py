@@ -1,7 +1,6 @@
 """What fastgrad found here: versions, CPU, tiles, threads, cache; and the measured limits of the machine."""
 
 import os
-import pkgutil
 import platform
 from importlib import import_module, metadata
 from pathlib import Path
@@ -10,7 +9,8 @@ import numba
 import numpy as np
 from numba.core.registry import cpu_target
 
-from . import __version__, affine_vjp, kernels
+from . import __version__, affine_vjp
+from ._warmup import DTYPES, every_kernel
 from .kernels import _cache, _product
 from .kernels._simd import VECTOR_BYTES, cpu_features
 from .kernels._tile import TileShape
@@ -94,9 +94,9 @@ def _cache_state():
 def _saved():
     """How many kernels are compiled and saved, for either dtype; and how many there are."""
     codegen = cpu_target.target_context.codegen()
-    modules = [import_module(f"{kernels.__name__}.{module.name}") for module in pkgutil.iter_modules(kernels.__path__)]
-    entries = {value.dispatchers[-1] for m in modules for value in vars(m).values() if hasattr(value, "dispatchers")}
-    return sum(len(entry._cache.saved(codegen)) for entry in entries), 2 * len(entries)
+    caches = [getattr(import_module(module), name).dispatchers[-1]._cache for module, name in every_kernel()]
+    saved = [cache.has(dtype, codegen) for cache in caches for dtype in DTYPES]
+    return sum(saved), len(saved)
 
 
 def _limits():

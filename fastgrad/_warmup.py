@@ -22,7 +22,7 @@ from numba.core import types
 from . import kernels
 from .kernels import _cache
 
-_DTYPES = ("float32", "float64")
+DTYPES = ("float32", "float64")
 _VARIANTS = ("serial", "parallel", "entry")
 
 
@@ -49,7 +49,7 @@ def run(jobs):
     # A process of its own for what each compiles: forking would copy this one's threads, and compiling holds a lock.
     pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_end_at_interrupts)
     try:
-        tasks = [(*kernel, dtype, variant) for variant in _VARIANTS for kernel in every_kernel() for dtype in _DTYPES]
+        tasks = [(*kernel, dtype, variant) for variant in _VARIANTS for kernel in every_kernel() for dtype in DTYPES]
         futures = {pool.submit(_compile, *task): task for task in tasks}
         with _progress(len(tasks)) as advance:
             for future in as_completed(futures):

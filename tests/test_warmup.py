@@ -66,7 +66,7 @@ def test_where_nothing_can_be_saved(tmp_path):
     (package / "kernels" / "__pycache__").write_text("a file where the directory would be")
     (tmp_path / "home").write_text("and another")
     home = str(tmp_path / "home")
-    finished = warmup(tmp_path, XDG_CACHE_HOME=home, HOME=home)
+    finished = warmup(tmp_path, XDG_CACHE_HOME=home, HOME=home, NUMBA_CACHE_DIR="")
     assert finished.returncode == 1
     assert re.search("No directory can be written; point NUMBA_CACHE_DIR", finished.stderr)
 

@@ -107,8 +107,7 @@ class KernelCache:
         self._function, self._variant = function, variant
         self._opened = {}
 
-    def _open(self, sig):
-        dtype = str(sig[0].dtype)
+    def _open(self, dtype):
         if dtype not in self._opened and directory() is not None:
             self._opened[dtype] = _Opened(self._function, f"{self._variant}-{dtype}")
         return self._opened.get(dtype)
@@ -117,14 +116,13 @@ class KernelCache:
     def cache_path(self):
         return directory()
 
-    def saved(self, codegen):
-        """The signatures that this directory has machine code of, for the sources as they are and this CPU."""
-        opened = self._open()
-        index = {} if opened is None else opened._cache_file._load_index()
-        return [sig for sig, cpu in index if cpu == codegen.magic_tuple()]
+    def has(self, dtype, codegen):
+        """Whether the directory has machine code for this dtype, of the sources as they are and for this CPU."""
+        opened = self._open(dtype)
+        return opened is not None and any(cpu == codegen.magic_tuple() for _, cpu in opened._cache_file._load_index())
 
     def load_overload(self, sig, target_context):
-        opened = self._open(sig)
+        opened = self._open(str(sig[0].dtype))
         if opened is None:
             return None
         try:
@@ -143,7 +141,7 @@ class KernelCache:
             opened.flush()
 
     def save_overload(self, sig, data):
-        opened = self._open(sig)
+        opened = self._open(str(sig[0].dtype))
         if opened is None:
             return
         try:
