@@ -25,8 +25,6 @@ def register():
     """Makes every function of the table known to Numba."""
     stamp(__package__)  # now, of the files that are being imported
     for function in FUNCTIONS.values():
-        if function.family == "linear_cross_entropy":
-            continue  # it is many calls of kernels, which stand in Python
         public = _public(function)
         infer_global(public)(type(function.name, (_Template,), {"key": staticmethod(public), "function": function}))
         lower_builtin(public, types.VarArg(types.Any))(_lowered(function))

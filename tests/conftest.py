@@ -1,14 +1,24 @@
 """Hypothesis profiles: the same examples in every run by default, HYPOTHESIS_PROFILE=search for new ones."""
 
 import os
+import shutil
 
+import pytest
 from hypothesis import HealthCheck, settings
+from subprocesses import PACKAGE
 
 # The first call of a kernel compiles: no deadline, and generating beside it is not what is slow.
 COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("default", max_examples=60, derandomize=True, **COMMON)
 settings.register_profile("search", max_examples=1000, **COMMON)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A copy of the package to edit or to lock, whose cache is its own."""
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    return shutil.copytree(PACKAGE, tmp_path / "fastgrad", ignore=shutil.ignore_patterns("__pycache__"))
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -1,7 +1,6 @@
-"""Runs a piece of Python in a process of its own, on a copy of the package where one is wanted."""
+"""Runs a piece of Python in a process of its own."""
 
 import os
-import shutil
 import subprocess
 import sys
 import textwrap
@@ -10,11 +9,6 @@ from pathlib import Path
 import fastgrad
 
 PACKAGE = Path(fastgrad.__file__).parent
-
-
-def copy_package(folder):
-    """The package without its caches, to edit or to lock."""
-    return shutil.copytree(PACKAGE, Path(folder) / "fastgrad", ignore=shutil.ignore_patterns("__pycache__"))
 
 
 def run(code, path=None, **environment):

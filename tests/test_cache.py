@@ -4,7 +4,7 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from subprocesses import copy_package, run
+from subprocesses import run
 
 CALL = """
     import numpy as np, fastgrad as fg
@@ -15,11 +15,6 @@ CALL = """
     hits, misses = sum(entry.stats.cache_hits.values()), sum(entry.stats.cache_misses.values())
     print(hits, misses, result.tolist(), _cache.directory())
 """
-
-
-@pytest.fixture
-def package(tmp_path):
-    return copy_package(tmp_path)
 
 
 def call(package, **environment):

@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numba.core.runtime import _nrt_python, rtsys
 from problems import LAYOUTS, assert_same_bits, seeds, sizes
-from subprocesses import copy_package, run
+from subprocesses import run
 from test_rules import as_tuple
 
 import fastgrad as fg
@@ -327,9 +327,8 @@ CALL = """
 
 
 @pytest.mark.parametrize("name", ["outer", "parallel"])
-def test_the_users_cache_is_used_and_never_stale(name, tmp_path):
+def test_the_users_cache_is_used_and_never_stale(name, package, tmp_path):
     """In processes of their own, before and after an edit in a file that the kernel depends on: 0 + 1 becomes 2."""
-    package = copy_package(tmp_path)
     (tmp_path / "user.py").write_text(CACHED)
     simd = package / "kernels" / "_simd.py"
     text = simd.read_text()

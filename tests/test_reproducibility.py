@@ -1,4 +1,4 @@
-"""The same bits: for any number of threads, threading layer, CPU, place in a batch, layout, and with `out`.
+"""The same bits: for any number of threads, threading layer, CPU, place in a batch, layout, with `out`, inside `@njit`.
 
 `bits.json` holds a hash of every function's results. A new function, or one whose order of operations changes on
 purpose, gets its own by `python tests/reproducibility.py --write`.
@@ -14,11 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import inside_njit
 import numpy as np
 import pytest
 import reproducibility
 from problems import DTYPES, LAYOUTS, WRITEABLE, assert_same_bits
-from reproducibility import arguments, as_list
+from reproducibility import arguments, as_list, bits, large_problem, small_problems
 
 import fastgrad as fg
 from fastgrad._functions import FUNCTIONS
@@ -93,6 +94,15 @@ def test_the_golden_file_has_every_function():
 
 
 # --- in this process -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@every_function
+def test_inside_njit(function, dtype):
+    name, golden = f"{function.name} {np.dtype(dtype)}", reproducibility.golden()
+    assert bits(function, small_problems(function, dtype), inside_njit) == golden[name]
+    assert bits(function, [large_problem(function, dtype)], inside_njit) == golden[f"{name} large"]
+
 
 ROW_WISE = [f for f in FUNCTIONS.values() if all(o.axes[0] == "..." for o in f.signature.outputs)]
 ROW_WISE = [f for f in ROW_WISE if f.name != "affine_jacobian"]

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 
-from subprocesses import PACKAGE, copy_package, run
+from subprocesses import PACKAGE, run
 
 from fastgrad import _warmup
 from fastgrad._functions import FUNCTIONS
@@ -61,12 +61,11 @@ def test_a_bar_in_a_terminal():
     assert b"[1/" not in text
 
 
-def test_where_nothing_can_be_saved(tmp_path):
-    package = copy_package(tmp_path)
+def test_where_nothing_can_be_saved(package, tmp_path):
     (package / "kernels" / "__pycache__").write_text("a file where the directory would be")
     (tmp_path / "home").write_text("and another")
     home = str(tmp_path / "home")
-    finished = warmup(tmp_path, XDG_CACHE_HOME=home, HOME=home, NUMBA_CACHE_DIR="")
+    finished = warmup(tmp_path, XDG_CACHE_HOME=home, HOME=home)
     assert finished.returncode == 1
     assert re.search("No directory can be written; point NUMBA_CACHE_DIR", finished.stderr)
 
