@@ -1,4 +1,4 @@
-"""Stands in for `fastgrad`: `inside_njit.softmax(S)` is what a user's `@njit` function gives that calls `fg.softmax(S)`.
+"""Stands in for `fastgrad`: `inside_njit.softmax(S)` is what a user's `@njit` function makes of `fg.softmax(S)`.
 
 Arguments are passed on as they are given, by position or by keyword. Strings are written out, as Numba wants them.
 """

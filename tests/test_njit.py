@@ -1,8 +1,8 @@
 """Public functions inside a user's own @njit function: as from Python, bit for bit and error for error."""
 
 import sys
-from functools import cache, partial
 
+import inside_njit
 import numba
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numba.core.runtime import _nrt_python, rtsys
 from problems import LAYOUTS, assert_same_bits, seeds, sizes
 from subprocesses import run
-from test_rules import as_tuple
+from test_rules import as_given, as_tuple
 
 import fastgrad as fg
 from fastgrad._functions import FUNCTIONS
@@ -28,16 +28,6 @@ def each(condition):
 every_function = each(lambda _: True)
 
 
-@cache
-def compiled(name, options=()):
-    """A user's function that passes its arguments on, the inputs by position and then these options by keyword."""
-    function = FUNCTIONS[name]
-    names = [operand.name for operand in function.signature.inputs]
-    keywords = [f"{option}={option}" for option in options] + [f"{n}={value!r}" for n, value in function.options]
-    given = ", ".join(names + keywords)
-    return numba.njit(eval(f"lambda {', '.join([*names, *options])}: fg.{name}({given})", {"fg": fg}))
-
-
 def draw(data, function, dtype, lead):
     most = 5 if function.name.endswith("jacobian") else 40
     lead = tuple(data.draw(st.integers(0, 5 if len(lead) > 1 else 17)) for _ in lead)
@@ -49,17 +39,13 @@ def good(function, dtype=np.float64):
     return function.arguments(RNG, dtype, (6,), **dict(zip(function.sizes, (4, 3), strict=False)))
 
 
-KINDS = [(np.float32, "C", (1,)), (np.float64, "strided", (1, 1)), (np.float64, "Fortran", ())]
-
-
 @every_function
-@pytest.mark.parametrize(("dtype", "layout", "lead"), KINDS, ids=["float32", "strided", "vectors"])
+@pytest.mark.parametrize(("dtype", "layout", "lead"), [(np.float32, "strided", (1, 1)), (np.float64, "Fortran", ())])
 @settings(max_examples=15)
 @given(data=st.data())
 def test_the_same_bits_as_from_python(function, dtype, layout, lead, data):
     arguments = {name: LAYOUTS[layout](array) for name, array in draw(data, function, dtype, lead).items()}
-    got = compiled(function.name)(*arguments.values())
-    assert_same_bits(got, function.call(fg, arguments))
+    assert_same_bits(function.call(inside_njit, arguments), function.call(fg, arguments))
 
 
 @every_function
@@ -73,15 +59,15 @@ def test_wrong_shapes_raise_what_python_raises(function, data):
     assume(shape)
     shape[data.draw(st.integers(0, len(shape) - 1))] += data.draw(st.sampled_from([-1, 1, 2]))
     arguments[name] = np.ones(np.maximum(shape, 0), arguments[name].dtype)
-    compare(partial(function.call, fg, arguments), partial(compiled(function.name), *arguments.values()))
+    compare(function, arguments)
 
 
-def compare(python, inside):
-    """Two calls give the same bits, or raise a ValueError with the same message."""
+def compare(function, arguments, **options):
+    """A call gives the same bits as from Python, or raises a ValueError with the same message."""
     outcomes = []
-    for call in (python, inside):
+    for module in (fg, inside_njit):
         try:
-            outcomes.append(call())
+            outcomes.append(function.call(module, arguments, **options))
         except ValueError as error:
             outcomes.append(str(error))
     if isinstance(outcomes[0], str):
@@ -92,43 +78,32 @@ def compare(python, inside):
 
 @each(lambda function: function.has_out)
 def test_out(function):
-    """Contiguous and strided, given by position where Python wants a keyword; and memory that is not right."""
+    """Contiguous and strided; and memory that is not right."""
     arguments = good(function)
-    user = compiled(function.name, ("out",))
     expected = function.outs(as_tuple(function.call(fg, arguments)))
+    for layout in ("C", "strided"):
+        outs = [LAYOUTS[layout](np.full_like(result, 7)) for result in expected]
+        got = function.outs(as_tuple(function.call(inside_njit, arguments, out=as_given(outs))))
+        for one, other, result in zip(got, outs, expected, strict=True):
+            assert np.shares_memory(one, other)
+            assert_same_bits(other, result)
 
-    def call(outs):
-        return user(*arguments.values(), tuple(outs) if len(outs) > 1 else outs[0])
-
-    outs = [np.full_like(result, 7) for result in expected]
-    got = function.outs(as_tuple(call(outs)))
-    for one, other, result in zip(got, outs, expected, strict=True):
-        assert np.shares_memory(one, other)
-        assert_same_bits(other, result)
-    outs = [LAYOUTS["strided"](np.full_like(result, 7)) for result in expected]
-    call(outs)
-    assert_same_bits(tuple(outs), expected)
-
-    given = expected if len(expected) > 1 else expected[0]
     name, array = next(iter(arguments.items()))
     buffer = np.concatenate([array.ravel(), np.empty(expected[0].size)])
     arguments[name] = buffer[: array.size].reshape(array.shape)
     overlapping = buffer[1 : expected[0].size + 1].reshape(expected[0].shape)
     for wrong in (overlapping, np.empty([size + 1 for size in expected[0].shape])):
-        given = (wrong, *expected[1:]) if len(expected) > 1 else wrong
-        compare(partial(function.call, fg, arguments, out=given), partial(user, *arguments.values(), given))
+        compare(function, arguments, out=as_given([wrong, *expected[1:]]))
 
 
 @each(lambda function: function.has_accumulate)
 def test_accumulate(function):
     arguments = good(function, np.float32)
-    user = compiled(function.name, ("out", "accumulate"))
     expected = as_tuple(function.call(fg, arguments))
     for layout in ("C", "strided"):
         outs = [LAYOUTS[layout](np.full_like(result, 7)) for result in expected]
         for times in (1, 2):
-            given = tuple(outs) if len(outs) > 1 else outs[0]
-            user(*arguments.values(), given, times > 1)
+            function.call(inside_njit, arguments, out=as_given(outs), accumulate=times > 1)
             sums = tuple(r + r if times > 1 else r for r in expected)
             assert_same_bits(tuple(outs), sums)
     without = numba.njit(lambda *args: fg.affine_db(*args, None, True))
@@ -139,9 +114,8 @@ def test_accumulate(function):
 @each(lambda function: function.has_axis)
 def test_any_axis(function):
     arguments = function.arguments(RNG, np.float64, (3, 4), k=5)
-    user = compiled(function.name, ("axis",))
     for axis in range(-4, 4):
-        compare(partial(function.call, fg, arguments, axis=axis), partial(user, *arguments.values(), axis))
+        compare(function, arguments, axis=axis)
 
 
 @each(lambda function: function.signature.inplace)
@@ -149,7 +123,7 @@ def test_out_may_be_an_input(function):
     arguments = good(function)
     (expected,) = function.outs(as_tuple(function.call(fg, arguments)))
     name = "S" if function.is_loss else list(arguments)[-1]
-    compiled(function.name, ("out",))(*arguments.values(), arguments[name])
+    function.call(inside_njit, arguments, out=arguments[name])
     assert_same_bits(arguments[name], expected)
 
 
@@ -157,7 +131,7 @@ def test_out_may_interleave_with_an_input():
     """Bounds overlap, and no element does: Python is asked, and says so."""
     both = np.ones((4, 6))
     S, Y = both[:, ::2], both[:, 1::2]
-    compiled("softmax", ("out",))(S, Y)
+    inside_njit.softmax(S, out=Y)
     assert_same_bits(Y, fg.softmax(np.ones((4, 3))))
 
 
@@ -165,7 +139,7 @@ def test_mixed_unaligned_and_read_only_arrays():
     X, W = RNG.standard_normal((5, 3)), RNG.standard_normal((4, 3)).astype(np.float32)
     expected = fg.affine(X, W)
     for layout in ("unaligned", "read-only", "reversed"):
-        assert_same_bits(compiled("affine")(LAYOUTS[layout](X), W, None), expected)
+        assert_same_bits(inside_njit.affine(LAYOUTS[layout](X), W), expected)
 
 
 def test_optional_arguments():
@@ -217,8 +191,7 @@ def test_wrong_types_do_not_compile(arguments, message):
 def test_a_string_that_chooses_the_formula():
     X = RNG.standard_normal(20)
     for approximate in ("none", "tanh"):
-        chosen = numba.njit(eval(f"lambda X: fg.gelu(X, {approximate!r})", {"fg": fg}))
-        assert_same_bits(chosen(X), fg.gelu(X, approximate))
+        assert_same_bits(inside_njit.gelu(X, approximate=approximate), fg.gelu(X, approximate))
     with pytest.raises(numba.TypingError, match='must be "none" or "tanh", written out'):
         numba.njit(lambda X: fg.gelu(X, approximate="erf"))(X)
 
@@ -229,33 +202,27 @@ def test_losses(function):
     k, rows = 5, 7
     S, P = RNG.standard_normal((rows, k)), fg.softmax(RNG.standard_normal((rows, k)))
     target, weight, sample_weight = RNG.integers(0, k, rows), RNG.random(k), RNG.random(rows)
-    public = getattr(fg, function.name)
-    source = (
-        "lambda S, t, w, s, ignored, smoothing, z: "
-        "fg.{}(S, t, w, s, ignore_index=ignored, label_smoothing=smoothing, z_loss=z, reduction='{}')"
-    )
-    for reduction in ("mean", "sum", "none"):
-        user = numba.njit(eval(source.format(function.name, reduction), {"fg": fg}))
-        for t in (target, target.astype(np.int32), P, 2 * P, target + 1, target[1:]):
-            for w, s in ((weight, sample_weight), (None, None), (-weight, None)):
+    every_target = [target, P, 2 * P, target + 1, target[1:], target.astype(np.int32)]
+    every_weight = [(weight, sample_weight), (-weight, sample_weight), (None, None), (weight, None)]
+    for reduction, targets, weights in (
+        ("mean", every_target, every_weight),
+        ("sum", every_target[:-1], every_weight[:2]),
+        ("none", every_target[:-1], every_weight[:2]),
+    ):
+        for t in targets:
+            for w, s in weights:
                 for ignored, smoothing, z in ((-100, 0.0, 0.0), (int(target[0]), 0.25, 0.5), (-100, 1.5, 0.0)):
                     options = {"ignore_index": ignored, "label_smoothing": smoothing, "z_loss": z}
-                    weights = {"weight": w, "sample_weight": s}
-                    compare(
-                        partial(public, S, t, **weights, **options, reduction=reduction),
-                        partial(user, S, t, w, s, ignored, smoothing, z),
-                    )
-    assert_same_bits(numba.njit(lambda S, t: public(S, t))(S[:0], target[:0]), public(S[:0], target[:0]))
+                    given = {"S": S, "target": t, "weight": w, "sample_weight": s}
+                    compare(function, given, **options, reduction=reduction)
+    compare(function, {"S": S[:0], "target": target[:0]}, reduction="mean")
 
 
 def test_the_upstream_gradient_of_a_loss():
     S, target = RNG.standard_normal((7, 5)), RNG.integers(0, 5, 7)
-    number = numba.njit(lambda S, t, d: fg.cross_entropy_value_and_grad(S, t, dloss=d))
-    rows = numba.njit(lambda S, t, d: fg.cross_entropy_value_and_grad(S, t, reduction="none", dloss=d))
-    assert_same_bits(number(S, target, 2.5), fg.cross_entropy_value_and_grad(S, target, dloss=2.5))
-    upstream = RNG.standard_normal(7)
-    expected = fg.cross_entropy_value_and_grad(S, target, reduction="none", dloss=upstream)
-    assert_same_bits(rows(S, target, upstream), expected)
+    for options in ({"dloss": 2.5}, {"dloss": RNG.standard_normal(7), "reduction": "none"}):
+        expected = fg.cross_entropy_value_and_grad(S, target, **options)
+        assert_same_bits(inside_njit.cross_entropy_value_and_grad(S, target, **options), expected)
 
 
 def test_in_the_users_prange():
@@ -285,7 +252,7 @@ def test_in_the_users_try():
 
 def test_no_reference_is_lost():
     """The arrays made and the copies are freed, but what is returned."""
-    user = compiled("affine_vjp")
+    user = inside_njit.compiled("affine_vjp", 3)
     arguments = [LAYOUTS["strided"](np.ones(shape)) for shape in ((6, 3), (6, 4), (3, 4))]
     user(*arguments)  # compiled without statistics
     held = []
@@ -321,13 +288,12 @@ def parallel(X):
 """
 CALL = """
     import user, numpy as np
-    result = user.{name}(np.ones((1, 2)))
-    print(sum(user.{name}.stats.cache_hits.values()), result.tolist())
+    for function in (user.outer, user.parallel):
+        print(function(np.ones((1, 2))).tolist(), sum(function.stats.cache_hits.values()), end=" ")
 """
 
 
-@pytest.mark.parametrize("name", ["outer", "parallel"])
-def test_the_users_cache_is_used_and_never_stale(name, package, tmp_path):
+def test_the_users_cache_is_used_and_never_stale(package, tmp_path):
     """In processes of their own, before and after an edit in a file that the kernel depends on: 0 + 1 becomes 2."""
     (tmp_path / "user.py").write_text(CACHED)
     simd = package / "kernels" / "_simd.py"
@@ -339,7 +305,7 @@ def test_the_users_cache_is_used_and_never_stale(name, package, tmp_path):
     for source, result in ((text, "[1.0, 1.0]"), (edited, "[2.0, 2.0]")):
         simd.write_text(source)
         for hits in (0, 1):
-            assert run(CALL.format(name=name), tmp_path) == f"{hits} {result}"
+            assert run(CALL, tmp_path) == f"{result} {hits} {result} {hits}"
 
 
 def test_importing_compiles_nothing():
