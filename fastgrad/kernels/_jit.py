@@ -26,7 +26,7 @@ _OPTIONS = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
 _NOT_PRANGE = ("comprehension", "reduction", "inplace_binop", "setitem", "numpy", "stencil", "fusion")
 _PARALLEL = {"prange": True} | dict.fromkeys(_NOT_PRANGE, False)
 
-_OPTION_TYPES = {bool: types.boolean, int: types.int64, float: types.float64}
+_OPTION_TYPES = {bool: types.boolean, int: types.int64, float: types.float64, np.ndarray: types.float64[::1]}
 _DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 _INTEGERS = np.dtype(np.int64)
 

@@ -155,7 +155,7 @@ def of_probabilities(
     reduce(loss, weights, reduction)
 
 
-@kernel(LOSSES, cost=0)
+@kernel(LOSSES, cost=0, options=(np.ndarray, int))
 def reduce_rows(loss, weights, reduction, threads):
     """loss[0] = Σ_i loss[i], or divided by weights[0]"""
     reduce(loss, weights[0], reduction)

@@ -29,19 +29,21 @@ PROBABILITIES = Signature(
 _BLOCK = 11 * 2**20  # bytes of a block of logits; the products need about 4 MiB beside it
 _SHARE = 0.03  # of all logits, where that is more
 
+_OPTIONS = int, np.ndarray  # ignore_index, total
+
 
 @device
 def _accepts(args):
     return rows.in_range(args[3], args[1].shape[0], args[11])
 
 
-@kernel(INDICES, cost=0, accepts=_accepts)
+@kernel(INDICES, cost=0, accepts=_accepts, options=_OPTIONS)
 def weigh_indices(X, W, b, target, weight, sample_weight, dloss, loss, dX, dW, db, ignore_index, total, threads):
     """total[0] = Σ of the weights of all rows that count; and a look at all arguments before anything is written"""
     total[0] = rows.index_weights((target, weight, sample_weight, dloss), ignore_index, loss)
 
 
-@kernel(PROBABILITIES, cost=0)
+@kernel(PROBABILITIES, cost=0, options=_OPTIONS)
 def weigh_probabilities(X, W, b, target, weight, sample_weight, dloss, loss, dX, dW, db, ignore_index, total, threads):
     """total[0] = Σ of the weights of all rows"""
     total[0] = rows.probability_weights((target, weight, sample_weight, dloss))
