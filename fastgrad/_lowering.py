@@ -1,9 +1,9 @@
 """The machine code of a call to a public function from a user's `@njit` function.
 
 It does what `_arguments.py` does for Python: checks shapes and overlap, makes results, brings arrays into the form
-that kernels take, and calls the serial kernel by its symbol (`_linking.py`): so the user's function compiles fast, and
-runs the very code that Python runs. Nothing is copied that lies as kernels take it: C-contiguous, aligned, of the dtype
-of the result.
+that kernels take, and calls the kernel by its symbol (`_linking.py`), to run serially: so the user's function compiles
+fast, and runs the very code that Python runs. Nothing is copied that lies as kernels take it: C-contiguous, aligned, of
+the dtype of the result.
 """
 
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ from numba.core.callconv import RETCODE_USEREXC
 from numba.np import arrayobj
 
 from ._linking import link
+from .kernels._jit import ONE_THREAD
 
 _WORD = ir.IntType(64)
 _TRUE, _FALSE = (ir.Constant(ir.IntType(1), value) for value in (1, 0))
@@ -349,12 +350,12 @@ class Call:
     def _call_kernel(self, kernel, dtype, arrays, options):
         context, builder = self.context, self.builder
         argtypes = kernel.types(dtype)
-        args = [*arrays, *options, _WORD(1)]
+        args = [*arrays, *options, _WORD(ONE_THREAD)]
         symbol, environment = link(self.function.family, kernel.__name__, str(dtype))
         context.declare_env_global(builder.module, environment.env_name)
-        function_type = context.call_conv.get_function_type(types.none, argtypes)
+        function_type = context.call_conv.get_function_type(types.int64, argtypes)
         callee = cgutils.get_or_insert_function(builder.module, function_type, symbol)
-        status, _ = context.call_conv.call_function(builder, callee, types.none, argtypes, args)
+        status, _ = context.call_conv.call_function(builder, callee, types.int64, argtypes, args)
         with cgutils.if_unlikely(builder, status.is_error):
             context.call_conv.return_status_propagate(builder, status)
 

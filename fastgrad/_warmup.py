@@ -23,7 +23,7 @@ from . import kernels
 from .kernels import _cache
 
 DTYPES = ("float32", "float64")
-_VARIANTS = ("serial", "parallel", "entry")
+_VARIANTS = ("parallel", "entry")
 
 
 def add_arguments(parser):
@@ -91,8 +91,6 @@ def _compile(module, name, dtype, variant):
     kernel = getattr(import_module(module), name)
     argtypes = kernel.types(getattr(types, dtype))
     dispatcher = dict(zip(_VARIANTS, kernel.dispatchers, strict=True))[variant]
-    if variant == "entry":
-        argtypes = argtypes[:-1]
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)  # that it cannot be saved
         dispatcher.compile(argtypes)

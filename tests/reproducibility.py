@@ -103,10 +103,10 @@ def all_bits(dtypes, threads):
     found, in_parallel = {}, set()
     run_large = _jit._run_large
 
-    def counted(serial, parallel, args, status):
+    def counted(entry, parallel, args, status):
         _jit._pays = _jit._LARGE  # workqueue, which is slow to start, takes what OpenMP takes
         in_parallel.add(function.name)
-        run_large(serial, parallel, args, status)
+        run_large(entry, parallel, args, status)
 
     _jit._run_large = counted
     for dtype in dtypes:

@@ -115,9 +115,9 @@ def test_the_number_of_threads_is_the_users():
     try:
         for threads in range(1, numba.config.NUMBA_NUM_THREADS + 1):
             numba.set_num_threads(threads)
-            binaries = [lambda *args, kind=kind: told.append((kind, args[-1])) for kind in ("serial", "parallel")]
+            binaries = [lambda *args, kind=kind: told.append((kind, args[-1])) for kind in ("entry", "parallel")]
             _jit._run_large(*binaries, (), _jit._HUGE)
-            assert told.pop() == ("parallel" if threads > 1 else "serial", threads)
+            assert told.pop() == ("parallel" if threads > 1 else "entry", threads)
     finally:
         numba.set_num_threads(before)
 

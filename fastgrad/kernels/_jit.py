@@ -30,7 +30,8 @@ _OPTION_TYPES = {bool: types.boolean, int: types.int64, float: types.float64, np
 _DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 _INTEGERS = np.dtype(np.int64)
 
-_MISFIT, _DONE, _LARGE, _HUGE, _NEVER = range(5)  # what an entry returns, and what it never does
+_IF_SMALL, ONE_THREAD = 0, 1  # what an entry is told: to run small work only, or any
+_MISFIT, _DONE, _LARGE, _HUGE, _NEVER = range(5)  # what it returns, and what it never does
 _LARGE_WORK, _HUGE_WORK = 10_000, 1_000_000  # nanoseconds that pay for a parallel region, under workqueue for one
 
 _region = threading.Lock()
@@ -117,21 +118,20 @@ def kernel(signature, cost, accepts=_any, options=None):
 
     def decorate(loops):
         inner = numba.njit(**_OPTIONS, no_cpython_wrapper=True, pipeline_class=_InnerCompiler)(loops)
-        serial = _cached(loops, loops, "serial")  # for large work that must not run in parallel: seldom compiled
         parallel = _cached(loops, loops, "parallel", parallel=_PARALLEL)
 
         @numba.njit(inline="always")
-        def run_small(args):
+        def run_serially(args):
             work = fits(signature, args) * (cost * args[0].itemsize)
             if work < 0 or not accepts(args):
                 return _MISFIT
-            if work > _LARGE_WORK:
+            if work > _LARGE_WORK and args[-1] != ONE_THREAD:
                 return _LARGE if work <= _HUGE_WORK else _HUGE
-            inner(*args, 1)
+            inner(*args[:-1], 1)
             return _DONE
 
-        count = loops.__code__.co_argcount - 1
-        entry = _cached(_with_arguments(count, run_small), loops, "entry")
+        count = loops.__code__.co_argcount
+        entry = _cached(_with_arguments(count, run_serially), loops, "entry")
         compile_entry = entry._compile_for_args
 
         def compile_for_plain(*args):
@@ -142,13 +142,13 @@ def kernel(signature, cost, accepts=_any, options=None):
         entry._compile_for_args = compile_for_plain  # Numba calls this for types that it has no binary for yet
 
         def run(*args):
-            status = entry(*args)
+            status = entry(*args, _IF_SMALL)
             if status > _DONE:
-                _run_large(serial, parallel, args, status)
+                _run_large(entry, parallel, args, status)
             return status != _MISFIT
 
-        run.signature, run.serial, run.dispatchers = signature, serial, (serial, parallel, entry)
-        run.options = loops.__code__.co_varnames[len(signature.inputs + signature.outputs) : count]
+        run.signature, run.entry, run.dispatchers = signature, entry, (parallel, entry)
+        run.options = loops.__code__.co_varnames[len(signature.inputs + signature.outputs) : count - 1]
         run.types = partial(_types, signature, options or [bool for _ in run.options])
         run.__name__, run.__doc__ = loops.__name__, loops.__doc__
         return run
@@ -160,25 +160,25 @@ def _with_arguments(count, function):
     """A function of a tuple as one of `count` arguments: through *args, Numba would look at a tuple anew in every call,
     which takes 0.1 µs."""
     return {
-        2: lambda a, b: function((a, b)),
         3: lambda a, b, c: function((a, b, c)),
         4: lambda a, b, c, d: function((a, b, c, d)),
         5: lambda a, b, c, d, e: function((a, b, c, d, e)),
         6: lambda a, b, c, d, e, f: function((a, b, c, d, e, f)),
         7: lambda a, b, c, d, e, f, g: function((a, b, c, d, e, f, g)),
-        12: lambda a, b, c, d, e, f, g, h, i, j, k, m: function((a, b, c, d, e, f, g, h, i, j, k, m)),
+        8: lambda a, b, c, d, e, f, g, h: function((a, b, c, d, e, f, g, h)),
         13: lambda a, b, c, d, e, f, g, h, i, j, k, m, n: function((a, b, c, d, e, f, g, h, i, j, k, m, n)),
+        14: lambda a, b, c, d, e, f, g, h, i, j, k, m, n, o: function((a, b, c, d, e, f, g, h, i, j, k, m, n, o)),
     }[count]
 
 
 def _types(signature, options, dtype):
-    """What a serial or parallel binary takes, for Numba's type of the elements; the entry takes all but the last."""
+    """What a binary takes, for Numba's type of the elements."""
     operands = signature.inputs + signature.outputs
     arrays = [types.Array(types.int64 if o.integer else dtype, len(o.axes), "C") for o in operands]
     return (*arrays, *(_OPTION_TYPES[kind] for kind in options), types.int64)
 
 
-def _run_large(serial, parallel, args, status):
+def _run_large(entry, parallel, args, status):
     global _pays
     # One parallel region at a time: a second one aborts the process under workqueue, and under OpenMP its threads
     # would fight for the cores. Whoever finds the region taken works on serially, and takes a core from the next: two
@@ -195,7 +195,7 @@ def _run_large(serial, parallel, args, status):
     caller = threading.get_ident()
     _serial_callers.add(caller)
     try:
-        serial(*args, 1)
+        entry(*args, ONE_THREAD)
     finally:
         _serial_callers.discard(caller)
 
