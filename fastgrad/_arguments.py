@@ -15,7 +15,7 @@ import numpy as np
 from .kernels._signature import Signature
 
 # What trying a kernel on unusual arguments can raise.
-UNUSUAL = (AttributeError, LookupError, TypeError, ValueError)
+UNUSUAL = (AttributeError, LookupError, MemoryError, TypeError, ValueError)
 
 _HALF, _SINGLE, _DOUBLE = np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64)
 FLOATS = (_SINGLE, _DOUBLE)

@@ -80,6 +80,16 @@ def test_a_size_that_does_not_fit(function):
 
 
 @every_function
+def test_a_size_that_does_not_fit_into_memory_either(function):
+    """2³³ rows beside few: said before any memory is asked for."""
+    arguments = good(function)
+    names = [operand.name for operand in function.signature.inputs if "..." in operand.axes]
+    for name in names if len(names) > 1 else []:
+        rows = np.broadcast_to(arguments[name][:1], (2**33, *arguments[name].shape[1:]))
+        rejects(function, arguments | {name: rows}, ValueError, "has shape")
+
+
+@every_function
 def test_too_few_axes(function):
     arguments = good(function)
     for operand in function.signature.inputs:
