@@ -23,8 +23,8 @@ from numba.misc.appdirs import AppDirs
 
 @cache
 def stamp(package=__package__):
-    """A digest of a package's sources and of the versions that machine code depends on beside Numba's own."""
-    digest = hashlib.sha256(f"{llvmlite.__version__} {np.__version__}".encode())
+    """A digest of a package's sources, and of what machine code depends on beside them and Numba's version."""
+    digest = hashlib.sha256(f"{llvmlite.__version__} {np.__version__} {config.BOUNDSCHECK}".encode())
     for file in sorted(resources.files(package).iterdir(), key=lambda file: file.name):
         if file.name.endswith(".py"):
             digest.update(file.read_bytes())
