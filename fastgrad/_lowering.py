@@ -13,10 +13,10 @@ from typing import Any
 
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.core.callconv import RETCODE_USEREXC
 from numba.np import arrayobj
 
 from ._linking import link
+from ._lowering_in_python import calling_python, leave_unless, set_error
 from .kernels._jit import ONE_THREAD
 
 _WORD = ir.IntType(64)
@@ -190,34 +190,10 @@ class Call:
 
     def accepted_by_python(self):
         """Whether Python's checks find nothing wrong, at run time; raises ValueError with what they find."""
-        context, builder = self.context, self.builder
-        api = context.get_python_api(builder)
-        gil = api.gil_ensure()
-        environment = context.get_env_manager(builder)
-        module = api.import_module(context.insert_const_string(builder.module, f"{__package__}._inside_njit"))
-        explain = api.object_getattr_string(module, "explain")
-        objects = [api.unserialize(api.serialize_object(self.function.name))]
-        for ty, value in self.given.values():
-            if isinstance(ty, types.Omitted):
-                objects.append(api.unserialize(api.serialize_object(ty.value)))
-            else:
-                context.nrt.incref(builder, ty, value)  # which boxing takes
-                objects.append(api.from_native_value(ty, value, environment))
-        answer = api.call_function_objargs(explain, objects)
-        for held in (module, explain, *objects):
-            api.decref(held)
-        with cgutils.if_unlikely(builder, cgutils.is_null(builder, answer)):
-            api.gil_release(gil)
-            context.call_conv.return_exc(builder)
-        accepted = builder.icmp_unsigned("==", answer, api.borrow_none())
-        with cgutils.if_unlikely(builder, builder.not_(accepted)):
-            message = api.to_native_value(types.unicode_type, answer).value
-            context.call_conv.set_dynamic_user_exc(builder, ValueError, (message,), (types.unicode_type,))
-        api.decref(answer)
-        api.gil_release(gil)
-        inside_try = context.call_conv.check_try_status(builder).in_try
-        with cgutils.if_unlikely(builder, builder.not_(builder.or_(accepted, inside_try))):
-            builder.ret(RETCODE_USEREXC)
+        with calling_python(self.context, self.builder, "explain", self.function, self.given) as (api, answer):
+            accepted = self.builder.icmp_unsigned("==", answer, api.borrow_none())
+            set_error(self.context, self.builder, api, answer, self.builder.not_(accepted))
+        leave_unless(self.context, self.builder, accepted)
         return accepted
 
     # --- work ---

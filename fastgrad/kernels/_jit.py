@@ -6,6 +6,7 @@ part of its entry, and with `parallel=True`. Which one runs changes no bit of th
 
 import os
 import threading
+from contextlib import contextmanager
 from functools import partial
 
 import numba
@@ -34,6 +35,12 @@ _IF_SMALL, ONE_THREAD = 0, 1  # what an entry is told: to run small work only, o
 _MISFIT, _DONE, _LARGE, _HUGE, _NEVER = range(5)  # what it returns, and what it never does
 _LARGE_WORK, _HUGE_WORK = 10_000, 1_000_000  # nanoseconds that pay for a parallel region, under workqueue for one
 
+
+class _Thread(threading.local):
+    serial = False  # whether all work of this Python thread is
+
+
+_thread = _Thread()
 _region = threading.Lock()
 _serial_callers: set[int] = set()  # the Python threads that are in a serial binary with large work
 _pays = _LARGE  # what is run in parallel: workqueue is known after the first time, and a forked child never
@@ -183,7 +190,7 @@ def _run_large(entry, parallel, args, status):
     # One parallel region at a time: a second one aborts the process under workqueue, and under OpenMP its threads
     # would fight for the cores. Whoever finds the region taken works on serially, and takes a core from the next: two
     # Python threads on two cores each keep theirs, which takes two thirds of the time.
-    if status >= _pays and _region.acquire(blocking=False):
+    if status >= _pays and not _thread.serial and _region.acquire(blocking=False):
         try:
             threads = numba.get_num_threads() - len(_serial_callers)
             if threads > 1:
@@ -198,6 +205,16 @@ def _run_large(entry, parallel, args, status):
         entry(*args, ONE_THREAD)
     finally:
         _serial_callers.discard(caller)
+
+
+@contextmanager
+def serially():
+    """Within it the calls of this thread run serially: for machine code that may be in a parallel region of its own."""
+    before, _thread.serial = _thread.serial, True
+    try:
+        yield
+    finally:
+        _thread.serial = before
 
 
 def _after_fork_in_child():

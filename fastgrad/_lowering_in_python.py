@@ -1,0 +1,62 @@
+"""Python called by the machine code of a user's `@njit` function: for the message of an error, and for a function whose
+loops over blocks stand in Python.
+"""
+
+from contextlib import contextmanager
+
+from numba.core import cgutils, types
+from numba.core.callconv import RETCODE_USEREXC
+
+
+def lower_in_python(context, builder, function, given, result_type):
+    """The result of the public function itself, called with this thread's work serial."""
+    result = cgutils.alloca_once(builder, context.get_value_type(result_type), zfill=True)
+    with calling_python(context, builder, "answer", function, given) as (api, answer):
+        message, results = (api.tuple_getitem(answer, place) for place in range(2))
+        good = builder.icmp_unsigned("==", message, api.borrow_none())
+        set_error(context, builder, api, message, builder.not_(good))
+        with builder.if_then(good):
+            builder.store(api.to_native_value(result_type, results).value, result)
+    leave_unless(context, builder, good)
+    return builder.load(result)
+
+
+@contextmanager
+def calling_python(context, builder, name, function, given):
+    """(Numba's Python API, what `name` of `_inside_njit.py` returns for a function and the values of `given`), the GIL
+    being held within. What it raises, the user's function raises."""
+    api = context.get_python_api(builder)
+    gil = api.gil_ensure()
+    environment = context.get_env_manager(builder)
+    module = api.import_module(context.insert_const_string(builder.module, f"{__package__}._inside_njit"))
+    callee = api.object_getattr_string(module, name)
+    objects = [api.unserialize(api.serialize_object(function.name))]
+    for ty, value in given.values():
+        if isinstance(ty, types.Omitted):
+            objects.append(api.unserialize(api.serialize_object(ty.value)))
+        else:
+            context.nrt.incref(builder, ty, value)  # which boxing takes
+            objects.append(api.from_native_value(ty, value, environment))
+    answer = api.call_function_objargs(callee, objects)
+    for held in (module, callee, *objects):
+        api.decref(held)
+    with cgutils.if_unlikely(builder, cgutils.is_null(builder, answer)):
+        api.gil_release(gil)
+        context.call_conv.return_exc(builder)
+    yield api, answer
+    api.decref(answer)
+    api.gil_release(gil)
+
+
+def set_error(context, builder, api, message, wrong):
+    """Prepares a ValueError with this message, where something is wrong; `leave_unless` raises it."""
+    with cgutils.if_unlikely(builder, wrong):
+        text = api.to_native_value(types.unicode_type, message).value
+        context.call_conv.set_dynamic_user_exc(builder, ValueError, (text,), (types.unicode_type,))
+
+
+def leave_unless(context, builder, good):
+    """Leaves the user's function with the error that was set; within its `try`, Numba looks by itself."""
+    inside_try = context.call_conv.check_try_status(builder).in_try
+    with cgutils.if_unlikely(builder, builder.not_(builder.or_(good, inside_try))):
+        builder.ret(RETCODE_USEREXC)
