@@ -169,3 +169,25 @@ def test_masks_touch_no_other_lane(dtype):
             lanes < count + 1, np.where(lanes < count, x[0, 1 : L[dtype] + 1], -1), 7
         )
         np.testing.assert_array_equal(result, expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_pair_is_two_vectors(dtype):
+    """Masks, integers, constants and the one operation that LLVM does not split, on both."""
+    half = simd.Constant(0.5, 0.5)
+
+    @numba.njit(error_model="numpy")
+    def mixed(x):
+        bits = simd.from_bits(simd.bits(x) + (simd.lane_numbers(x) - simd.lane_numbers(x)))
+        return simd.scale(simd.select(x > 0.0, simd.fma(x, x, simd.splat(x, half)), bits), simd.rint(x))
+
+    @numba.njit(error_model="numpy")
+    def in_pairs(x, result):
+        for i in range(0, x.size, 2 * simd.lanes(x)):
+            simd.store(result, i, mixed(simd.load_masked(x, i, simd.PAIR, simd.splat(x, 0))))
+
+    x = values(dtype, size=8 * L[dtype])
+    x[np.isinf(x)] = 1
+    result = np.empty_like(x)
+    in_pairs(x, result)
+    np.testing.assert_array_equal(result, on_vectors(mixed, (x,), 1))

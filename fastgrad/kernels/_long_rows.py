@@ -1,11 +1,16 @@
-"""The softmax family along one row of many classes, a vector of classes at a time."""
+"""The softmax family on rows of many classes, a vector of classes at a time.
+
+A few rows are taken together through each pass, so that none waits for the sum or maximum of the one before, and what
+is one number a row is worked out for a vector of them. T holds such numbers, M classes; no bit depends on how many rows
+there are.
+"""
 
 import numpy as np
 
 from ._jit import device, inlined
 from ._math import INFINITY, exp, expm1, log1p
-from ._simd import compact, load_masked, select, splat, store_masked
-from ._sums import along_row, is_element, omit, row_argmax, row_max, row_total, scalar
+from ._simd import compact, first, fma, lanes, load_masked, select, splat, store_masked
+from ._sums import along_row, is_element, omit, row_argmax, row_at_largest, row_max, row_total
 
 
 @inlined
@@ -23,13 +28,16 @@ def _times(data, j, inside):
 
 
 @device
-def softmax(S, Y, i):
+def softmax(S, Y, start, stop, T, M):
     """Y[i, j] = exp(S[i, j] − S_m) / Σ_c exp(S[i, c] − S_m)"""
     compact()
     k = S.shape[1]
-    largest = splat(S, row_max(S, i))
-    inverse = splat(S, 1) / splat(S, row_total(_exp_into, (S, Y, i, largest), k))
-    along_row(_times, (Y, i, inverse), k)
+    for i in range(start, stop):
+        T[i - start] = row_max(S, i)
+    for i in range(start, stop):
+        T[i - start] = 1 / row_total(_exp_into, (S, Y, i, splat(S, T[i - start])), k)
+    for i in range(start, stop):
+        along_row(_times, (Y, i, splat(S, T[i - start])), k)
 
 
 @inlined
@@ -50,13 +58,16 @@ def _times_shifted(data, j, inside):
 
 
 @device
-def softmax_product(G, Y, out, i, accumulate):
+def softmax_product(G, Y, out, start, stop, T, M, accumulate):
     """out[i, j] (+)= Y_j (h_j − Σ_c Y_c h_c) with h = G − G_m"""
     compact()
-    k = Y.shape[1]
-    shift = splat(G, G[i, row_argmax(Y, i)])
-    mean = splat(G, row_total(_weighted_shift, (G, Y, i, shift), k))
-    along_row(_times_shifted, (G, Y, out, i, shift, mean, accumulate), k)
+    k, count = Y.shape[1], stop - start
+    for r in range(count):
+        T[r] = row_at_largest(Y, G, start + r)
+    for r in range(count):
+        T[count + r] = row_total(_weighted_shift, (G, Y, start + r, splat(G, T[r])), k)
+    for r in range(count):
+        along_row(_times_shifted, (G, Y, out, start + r, splat(G, T[r]), splat(G, T[count + r]), accumulate), k)
 
 
 @inlined
@@ -85,9 +96,16 @@ def _other_exps(data, j, inside):
 
 
 @inlined
-def _log_rest(S, i, m):
-    """log Σ_c exp(S[i, c] − S_m), the largest term outside: log1p(Σ_{c≠m} exp(S[i, c] − S_m))"""
-    return scalar(log1p, S, row_total(_other_exps, (S, i, m, splat(S, S[i, m])), S.shape[1]))
+def _log_rests(S, start, count, T, M):
+    """T[r] = S_m and T[count + r] = log Σ_c exp(S_c − S_m), the largest term outside: log1p(Σ_{c≠m} exp(S_c − S_m))"""
+    for r in range(count):
+        M[r] = row_argmax(S, start + r)
+        T[r] = S[start + r, M[r]]
+    for r in range(count):
+        T[count + r] = row_total(_other_exps, (S, start + r, M[r], splat(S, T[r])), S.shape[1])
+    for r in range(0, count, lanes(T)):
+        inside = first(T, count - r)
+        store_masked(T, count + r, log1p(load_masked(T, count + r, inside, splat(T, 0))), inside)
 
 
 @inlined
@@ -97,38 +115,46 @@ def _minus_both(data, j, inside):
 
 
 @device
-def log_softmax(S, L, i):
+def log_softmax(S, L, start, stop, T, M):
     """L[i, j] = (S[i, j] − S_m) − log Σ_c exp(S[i, c] − S_m)"""
     compact()
-    k = S.shape[1]
-    m = row_argmax(S, i)
-    largest = splat(S, S[i, m])
-    rest = splat(S, _log_rest(S, i, m)) + (largest - largest)  # S_m − S_m: an infinite S_m makes the row NaN
-    along_row(_minus_both, (S, L, i, largest, rest), k)
+    count = stop - start
+    _log_rests(S, start, count, T, M)
+    for r in range(count):
+        rest = T[count + r] + (T[r] - T[r])  # S_m − S_m: an infinite S_m makes the row NaN
+        along_row(_minus_both, (S, L, start + r, splat(S, T[r]), splat(S, rest)), S.shape[1])
 
 
 @inlined
 def _minus_exp_times(data, j, inside):
     dL, L, dS, i, m, at_m, total, accumulate = data
     zeros = splat(L, 0)
-    value = load_masked(dL, (i, j), inside, zeros) - exp(load_masked(L, (i, j), inside, zeros)) * total
-    value = select(is_element(L, j, m), at_m, value)
+    value = fma(-exp(load_masked(L, (i, j), inside, zeros)), total, load_masked(dL, (i, j), inside, zeros))
+    value = select(is_element(value, j, m), at_m, value)
     if accumulate:
         value = load_masked(dS, (i, j), inside, zeros) + value
     store_masked(dS, (i, j), value, inside)
 
 
 @device
-def log_softmax_vjp(dL, L, dS, i, accumulate):
+def log_softmax_vjp(dL, L, dS, start, stop, T, M, accumulate):
     """dS[i, j] (+)= dL_j − exp(L_j) Σ_c dL_c; at m as dL_m (1 − exp L_m) − exp(L_m) Σ_{c≠m} dL_c"""
     compact()
-    k = L.shape[1]
-    m = row_argmax(L, i)
-    others = row_total(_others, (dL, i, m), k)
-    largest = dL[i, m]
-    at_m = splat(L, -largest * scalar(expm1, L, L[i, m]) - scalar(exp, L, L[i, m]) * others)
-    total = splat(L, others + largest)
-    along_row(_minus_exp_times, (dL, L, dS, i, m, at_m, total, accumulate), k)
+    k, count = L.shape[1], stop - start
+    for r in range(count):
+        M[r] = row_argmax(L, start + r)
+        T[r], T[count + r] = L[start + r, M[r]], dL[start + r, M[r]]
+    for r in range(count):
+        T[2 * count + r] = row_total(_others, (dL, start + r, M[r]), k)
+    for r in range(0, count, lanes(T)):
+        inside, zeros = first(T, count - r), splat(T, 0)
+        largest, of_m = load_masked(T, r, inside, zeros), load_masked(T, count + r, inside, zeros)
+        others = load_masked(T, 2 * count + r, inside, zeros)
+        store_masked(T, r, fma(-of_m, expm1(largest), -exp(largest) * others), inside)
+        store_masked(T, count + r, others + of_m, inside)
+    for r in range(count):
+        at_m, total = splat(L, T[r]), splat(L, T[count + r])
+        along_row(_minus_exp_times, (dL, L, dS, start + r, M[r], at_m, total, accumulate), k)
 
 
 @inlined
@@ -139,13 +165,16 @@ def _exp_weighted_shift(data, j, inside):
 
 
 @device
-def log_softmax_jvp(dS, L, dL, i):
+def log_softmax_jvp(dS, L, dL, start, stop, T, M):
     """dL[i, j] = h_j − Σ_c exp(L_c) h_c with h = dS − dS_m"""
     compact()
-    k = L.shape[1]
-    shift = splat(L, dS[i, row_argmax(L, i)])
-    mean = splat(L, row_total(_exp_weighted_shift, (dS, L, i, shift), k))
-    along_row(_minus_both, (dS, dL, i, shift, mean), k)
+    k, count = L.shape[1], stop - start
+    for r in range(count):
+        T[r] = row_at_largest(L, dS, start + r)
+    for r in range(count):
+        T[count + r] = row_total(_exp_weighted_shift, (dS, L, start + r, splat(L, T[r])), k)
+    for r in range(count):
+        along_row(_minus_both, (dS, dL, start + r, splat(L, T[r]), splat(L, T[count + r])), k)
 
 
 @inlined
@@ -157,11 +186,13 @@ def _nan_alone(data, j, inside):
 
 
 @device
-def logsumexp(S, sums, i):
+def logsumexp(S, sums, start, stop, T, M):
     """sums[i] = S_m + log Σ_c exp(S[i, c] − S_m); an infinite S_m is the answer itself"""
     compact()
-    m = row_argmax(S, i)
-    if np.isinf(S[i, m]):
-        sums[i] = S[i, m] + row_total(_nan_alone, (S, i), S.shape[1])
-    else:
-        sums[i] = S[i, m] + _log_rest(S, i, m)
+    count = stop - start
+    _log_rests(S, start, count, T, M)
+    for r in range(count):
+        if np.isinf(T[r]):
+            sums[start + r] = T[r] + row_total(_nan_alone, (S, start + r), S.shape[1])
+        else:
+            sums[start + r] = T[r] + T[count + r]

@@ -160,9 +160,10 @@ def long_rows(S, given, options, loss, dS, i, rows, T):
 
 
 @inlined
-def _target(probabilities, y, i, j, inside, zeros):
+def _target(probabilities, y, i, j, inside, like):
+    zeros = splat(like, 0)
     if probabilities is None:
-        return select(is_element(zeros, j, y), zeros + 1.0, zeros)
+        return select(is_element(like, j, y), zeros + 1.0, zeros)
     return load_masked(probabilities, (i, j), inside, zeros)
 
 
@@ -170,8 +171,8 @@ def _target(probabilities, y, i, j, inside, zeros):
 def _share(data, i, j, inside):
     """a_c = weight_c ((1 − smoothing) target_c + smoothing / k), 0 behind the last class"""
     probabilities, y, weight, kept, even = data
-    zeros = splat(weight, 0)
-    return load_masked(weight, j, inside, zeros) * (_target(probabilities, y, i, j, inside, zeros) * kept + even)
+    w = load_masked(weight, j, inside, splat(weight, 0))
+    return w * (_target(probabilities, y, i, j, inside, w) * kept + even)
 
 
 @inlined
@@ -192,8 +193,8 @@ def _distances(data, j, inside):
 def _unsmoothed(data, j, inside):
     _, share, i = data
     probabilities, y, weight, _, _ = share
-    zeros = splat(weight, 0)
-    return load_masked(weight, j, inside, zeros) * _target(probabilities, y, i, j, inside, zeros)
+    w = load_masked(weight, j, inside, splat(weight, 0))
+    return w * _target(probabilities, y, i, j, inside, w)
 
 
 @inlined

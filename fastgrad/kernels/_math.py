@@ -13,6 +13,7 @@ from ._jit import inlined
 from ._simd import Constant, absolute, bits, fma, from_bits, horner, rint, scale, select, splat, to_float
 
 LOG2_E = Constant(1.44269504088896341, 1.44269504088896341)
+MIDDLE = Constant(-0.08496250072115618, -0.08496250072115618)  # ½ − log₂ 3/2
 # log 2 in two parts: the first has so few bits that its product with an exponent is exact.
 LN2_HIGH = Constant(0.693359375, 6.93147180369123816490e-01)
 LN2_LOW = Constant(-2.12194440054690583e-4, 1.90821492927058770002e-10)
@@ -23,27 +24,19 @@ SIGMOID_LARGEST = Constant(105.0, 750.0)  # σ is 0 at minus it
 TANH_LARGEST = Constant(20.0, 40.0)  # of 2 x: tanh is 1 below
 ERF_LARGEST = Constant(4.5, 6.5)  # erf is 1 below
 
-# exp(r) = 1 + r + r² P(r) for |r| ≤ log(2) / 2, to 2⁻³¹ and 2⁻⁶¹
+# exp(r) = 1 + r + r² P(r) for log ¾ ≤ r ≤ log 3/2, to 2⁻²⁵ and 2⁻⁵⁵ of r
 EXP = Constant(
+    (0.0014558781404048204, 0.008355743251740932, 0.04166170209646225, 0.16666606068611145, 0.5),
     (
-        1.997229992412030696868896484375e-4,
-        1.3930867426097393035888671875e-3,
-        8.333177305757999420166015625e-3,
-        4.1666507720947265625e-2,
-        0.16666667163372039794921875,
-        0.5,
-    ),
-    (
-        2.092036807055288926561228659206301e-9,
-        2.510545065966756524406887742580790e-8,
-        2.755725696065398856131735492308588e-7,
-        2.755725473661439250314725248276356e-6,
-        2.480158734245763399342381283485537e-5,
-        1.984126987547023713166077785174934e-4,
-        1.388888888887697620547201360352574e-3,
-        8.333333333325884315071799591932783e-3,
-        4.166666666666667823148983943984505e-2,
-        0.1666666666666667129259593593815225,
+        2.6474260670131307e-08,
+        2.758498380209985e-07,
+        2.755437535588391e-06,
+        2.4801583265075068e-05,
+        0.00019841271994707892,
+        0.001388888888334638,
+        0.00833333333270268,
+        0.04166666666668138,
+        0.1666666666666724,
         0.5,
     ),
 )
@@ -138,13 +131,17 @@ NAN = Constant(float("nan"), float("nan"))
 
 @inlined
 def exp_parts(x, correction):
-    """k and p with exp(x + correction) = 2ᵏ (1 + p), k integral and |p| < 0.42; the correction is about an ulp of x."""
-    k = rint(x * splat(x, LOG2_E))
+    """k and p with exp(x + correction) = 2ᵏ (1 + p), k integral and −¼ ≤ p ≤ ½; the correction, which may be None, is
+    about an ulp of x.
+
+    Were 1 + p between √½ and √2, the rounding of r would cost up to a third of a last place more, where 1 + p is small.
+    """
+    k = rint(fma(x, splat(x, LOG2_E), splat(x, MIDDLE)))
     r = fma(-k, splat(x, LN2_HIGH), x)
-    low = k * splat(x, LN2_LOW) - correction
-    rest = r - low
-    tail = (r - rest) - low  # what rest lost to rounding
-    return k, rest + fma(rest * rest, horner(rest, EXP), tail)
+    if correction is not None:
+        r = r + correction
+    r = fma(-k, splat(x, LN2_LOW), r)
+    return k, fma(r * r, horner(r, EXP), r)
 
 
 @inlined
@@ -152,7 +149,7 @@ def exp(x):
     """eˣ, within 1 ulp."""
     x = select(x > splat(x, EXP_LARGEST), splat(x, EXP_LARGEST), x)
     x = select(x < splat(x, EXP_SMALLEST), splat(x, EXP_SMALLEST), x)
-    k, p = exp_parts(x, splat(x, 0))
+    k, p = exp_parts(x, None)
     return scale(p + 1.0, k)
 
 
@@ -162,7 +159,7 @@ def expm1(x):
     top = splat(x, EXP_LARGEST)
     bounded = select(x > top, top, x)
     bounded = select(bounded < splat(x, EXPM1_SMALLEST), splat(x, EXPM1_SMALLEST), bounded)
-    k, p = exp_parts(bounded, splat(x, 0))
+    k, p = exp_parts(bounded, None)
     one = splat(x, 1)
     shifted = scale(p + (one - scale(one, -k)), k)  # 2ᵏ (p + 1 − 2⁻ᵏ)
     return select(k == 0.0, select(x == 0.0, x, p), shifted)
@@ -225,7 +222,7 @@ def _with_sign(x, y):
 def tanh(x):
     """tanh x, within 2 ulp."""
     doubled = at_most(absolute(x) * 2.0, TANH_LARGEST)
-    k, p = exp_parts(doubled, splat(x, 0))
+    k, p = exp_parts(doubled, None)
     # (e²ˣ − 1) / (e²ˣ + 1) = ((1 − 2⁻ᵏ) + p) / ((1 + 2⁻ᵏ) + p), with what the sums round away
     unit = scale(splat(x, 1), -k)
     minus, plus = 1.0 - unit, 1.0 + unit
@@ -240,13 +237,13 @@ def tanh(x):
 def sigmoid_parts(x, correction):
     """k, p and D with σ(−z) = 2⁻ᵏ / D and σ(z) = (1 + p) / D, for z = x + correction, x ≥ 0."""
     k, p = exp_parts(x, correction)
-    return k, p, (1.0 + scale(splat(x, 1), -k)) + p
+    return k, p, 1.0 + (scale(splat(x, 1), -k) + p)
 
 
 @inlined
 def sigmoid(x):
     """σ(x) = 1 / (1 + e⁻ˣ), within 2 ulp."""
-    k, _, D = sigmoid_parts(at_most(absolute(x), SIGMOID_LARGEST), splat(x, 0))
+    k, _, D = sigmoid_parts(at_most(absolute(x), SIGMOID_LARGEST), None)
     below = scale(1.0 / D, -k)
     return select(x < 0.0, below, 1.0 - below)
 

@@ -15,8 +15,9 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.core.datamodel import models
 from numba.core.datamodel.registry import register_default
-from numba.core.imputils import lower_constant
+from numba.core.imputils import lower_cast, lower_constant
 from numba.core.registry import cpu_target
+from numba.core.typeconv import Conversion
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, register_model, typeof_impl
 
@@ -34,22 +35,32 @@ def cpu_features():
 
 
 class Vec(types.Type):
-    """64 bytes of lanes of one dtype: float32, float64, or the integer of the same width."""
+    """64 bytes of lanes of one dtype, or several times that: float32, float64, or the integer of the same width."""
 
-    def __init__(self, dtype):
-        self.dtype = dtype
-        self.lanes = VECTOR_BYTES * 8 // dtype.bitwidth
+    def __init__(self, dtype, times=1):
+        self.dtype, self.times = dtype, times
+        self.lanes = times * VECTOR_BYTES * 8 // dtype.bitwidth
         self.itemsize = dtype.bitwidth // 8
         self.is_float = isinstance(dtype, types.Float)
-        super().__init__(name=f"Vec({dtype})")
+        super().__init__(name=f"Vec({dtype}, {times})")
+
+    def can_convert_to(self, typingctx, other):
+        if isinstance(other, Vec) and other.dtype == self.dtype and self.times < other.times:
+            return Conversion.promote
+        return None
 
     @property
     def as_ints(self):
-        return Vec(types.int32 if self.itemsize == 4 else types.int64)
+        return Vec(types.int32 if self.itemsize == 4 else types.int64, self.times)
 
     @property
     def as_floats(self):
-        return Vec(types.float32 if self.itemsize == 4 else types.float64)
+        return Vec(types.float32 if self.itemsize == 4 else types.float64, self.times)
+
+
+def vec_like(like):
+    """The type itself of a Vec, a Vec of the same dtype for an array."""
+    return like if isinstance(like, Vec) else Vec(like.dtype)
 
 
 class Mask(types.Type):
@@ -58,6 +69,11 @@ class Mask(types.Type):
     def __init__(self, lanes):
         self.lanes = lanes
         super().__init__(name=f"Mask({lanes})")
+
+
+def widest(*vecs):
+    """The type that these are brought to before they are used together."""
+    return max(vecs, key=lambda vec: vec.times)
 
 
 @register_model(Vec)
@@ -70,6 +86,13 @@ class _VecModel(models.PrimitiveModel):
 class _MaskModel(models.PrimitiveModel):
     def __init__(self, dmm, fe_type):
         super().__init__(dmm, fe_type, ir.VectorType(ir.IntType(1), fe_type.lanes))
+
+
+@lower_cast(Vec, Vec)
+def _repeated(context, builder, vec, wider, value):
+    """One vector as two."""
+    order = ir.Constant(ir.VectorType(I32, wider.lanes), [*range(vec.lanes)] * (wider.lanes // vec.lanes))
+    return builder.shuffle_vector(value, value, order)
 
 
 class Constant:
@@ -95,6 +118,25 @@ def compile_time(python_class, numba_class, fields):
 
 
 compile_time(Constant, _ConstantType, ("values",))
+
+
+class Pair:
+    """In place of a mask: two vectors next to each other, as one Vec.
+
+    What is done to it are two instructions next to each other that do not wait for one another. Of long formulas that
+    are written one vector after the other, a CPU sees too little at a time: sigmoid takes 1.2 times as long. Of four
+    vectors, most constants are pushed out of the registers, and nothing is gained. A single vector used beside a pair
+    stands for both.
+    """
+
+
+class _PairType(types.Dummy):
+    def __init__(self):
+        super().__init__(name="Pair")
+
+
+compile_time(Pair, _PairType, ())
+PAIR = Pair()
 
 
 # --- emitting LLVM ---------------------------------------------------------------------------------------------------
@@ -150,14 +192,14 @@ def masked_store(builder, value, pointer, vec, mask):
 @intrinsic
 def lanes(typingctx, like):
     """How many elements of the dtype of `like` (an array or a Vec) one Vec holds: a constant."""
-    count = Vec(like.dtype).lanes
+    count = vec_like(like).lanes
     return types.intp(like), lambda context, builder, sig, args: context.get_constant(types.intp, count)
 
 
 @intrinsic
 def splat(typingctx, like, value):
     """A Vec of the dtype of `like` with `value`, a scalar or a `Constant`, in every lane."""
-    vec = Vec(like.dtype)
+    vec = vec_like(like)
 
     def codegen(context, builder, sig, args):
         if isinstance(value, _ConstantType):
@@ -172,7 +214,7 @@ def splat(typingctx, like, value):
 @intrinsic
 def lane_numbers(typingctx, like):
     """The integers 0, 1, 2, … in the lanes, of the width of the dtype of `like`."""
-    vec = Vec(like.dtype).as_ints
+    vec = vec_like(like).as_ints
 
     def codegen(context, builder, sig, args):
         return ir.Constant(context.get_value_type(vec), list(range(vec.lanes)))
@@ -183,7 +225,7 @@ def lane_numbers(typingctx, like):
 @intrinsic
 def first(typingctx, like, count):
     """The Mask of the first `count` lanes: none where count is not positive, all where it is large."""
-    mask = Mask(Vec(like.dtype).lanes)
+    mask = Mask(vec_like(like).lanes)
 
     def codegen(context, builder, sig, args):
         ints = ir.VectorType(I64, mask.lanes)
@@ -211,14 +253,14 @@ def load(typingctx, array, index):
 def load_masked(typingctx, array, index, mask, other):
     """The lanes that start at array[index] where the mask is true (no other is read), and `other` elsewhere.
 
-    For the mask None, all of them.
+    For the mask None, all of them; for PAIR, those of two vectors.
     """
-    vec = Vec(array.dtype)
+    vec = Vec(array.dtype, 2 if isinstance(mask, _PairType) else 1)
 
     def codegen(context, builder, sig, args):
         where = _indices(context, builder, index, args[1])
         pointer = address(context, builder, array, args[0], where, context.get_value_type(vec))
-        if mask == types.none:
+        if not isinstance(mask, Mask):
             return builder.load(pointer, align=vec.itemsize)
         return masked_load(builder, pointer, vec, args[2], args[3])
 
@@ -239,12 +281,12 @@ def store(typingctx, array, index, value):
 
 @intrinsic
 def store_masked(typingctx, array, index, value, mask):
-    """array[index:] = value in the lanes where the mask is true (None: in all); nothing else is touched."""
+    """array[index:] = value in the lanes where the mask is true (None or PAIR: in all); nothing else is touched."""
 
     def codegen(context, builder, sig, args):
         where = _indices(context, builder, index, args[1])
         pointer = address(context, builder, array, args[0], where, args[2].type)
-        if mask == types.none:
+        if not isinstance(mask, Mask):
             builder.store(args[2], pointer, align=value.itemsize)
         else:
             masked_store(builder, args[2], pointer, value, args[3])
@@ -262,9 +304,12 @@ def _operator(op, on_floats, on_ints, result=lambda vec: vec):
     @infer_global(op)
     class Template(AbstractTemplate):
         def generic(self, args, kws):
-            vecs = {t for t in args if isinstance(t, Vec)}
-            known = len(args) == 2 and len(vecs) == 1 and all(isinstance(t, (Vec, types.Number)) for t in args)
-            return signature(result(vecs.pop()), *args) if known else None
+            vecs = [t for t in args if isinstance(t, Vec)]
+            known = all(isinstance(t, (Vec, types.Number)) for t in args)
+            if len(args) != 2 or not known or len({t.dtype for t in vecs}) != 1:
+                return None
+            wide = widest(*vecs)
+            return signature(result(wide), *(wide if isinstance(t, Vec) else t for t in args))
 
     def lower(context, builder, sig, args):
         vec = next(t for t in sig.args if isinstance(t, Vec))
@@ -339,7 +384,8 @@ def _lane_function(name, count, doc):
         return x(x), codegen
 
     def three(typingctx, x, y, z):
-        return x(x, x, x), codegen
+        wide = widest(x, y, z)
+        return wide(wide, wide, wide), codegen
 
     function = {1: one, 3: three}[count]
     function.__doc__ = doc
@@ -354,7 +400,8 @@ absolute = _lane_function("llvm.fabs.{}", 1, "|x|")
 @intrinsic
 def select(typingctx, mask, x, y):
     """x where the mask is true, y elsewhere."""
-    return x(mask, x, x), lambda context, builder, sig, args: builder.select(*args)
+    wide = widest(x, y)
+    return wide(mask, wide, wide), lambda context, builder, sig, args: builder.select(*args)
 
 
 def _larger(builder, a, b):
@@ -364,7 +411,8 @@ def _larger(builder, a, b):
 @intrinsic
 def maximum(typingctx, x, y):
     """x where x > y, y elsewhere: a NaN in x is passed over, one in y stays."""
-    return x(x, x), lambda context, builder, sig, args: _larger(builder, *args)
+    wide = widest(x, y)
+    return wide(wide, wide), lambda context, builder, sig, args: _larger(builder, *args)
 
 
 def _reinterpretation(instruction, target, doc):
@@ -401,6 +449,22 @@ def horner(typingctx, x, coefficients):
     return x(x, coefficients), codegen
 
 
+def _by_parts(builder, function, vectors, count):
+    """The function of vectors of so many lanes, applied to each part of these, put together again."""
+    lanes = vectors[0].type.count
+    nothing = ir.Constant(vectors[0].type, ir.Undefined)
+
+    def taken(vector, other, start, number):
+        order = ir.Constant(ir.VectorType(I32, number), list(range(start, start + number)))
+        return builder.shuffle_vector(vector, other, order)
+
+    parts = [function(*(taken(v, nothing, s, count) for v in vectors)) for s in range(0, lanes, count)]
+    while len(parts) > 1:
+        count *= 2
+        parts = [taken(a, b, 0, count) for a, b in zip(parts[::2], parts[1::2], strict=True)]
+    return parts[0]
+
+
 @intrinsic
 def scale(typingctx, x, k):
     """x 2ᵏ for an integral Vec k of the same float type, |k| ≤ 2200 (float64) or 300 (float32), rounded once."""
@@ -409,10 +473,14 @@ def scale(typingctx, x, k):
         vector = args[0].type
         if "avx512f" in cpu_features():
             # One instruction, and the same bits as below: x 2^⌊k/2⌋ is exact there.
-            kind = "ps" if x.itemsize == 4 else "pd"
-            every = ir.IntType(16 if x.itemsize == 4 else 8)
-            operands = [*args, args[0], ir.Constant(every, 2**x.lanes - 1), ir.Constant(I32, 4)]
-            return call(builder, f"llvm.x86.avx512.mask.scalef.{kind}.512", vector, operands)
+            kind, count = ("ps", 16) if x.itemsize == 4 else ("pd", 8)
+            every = ir.Constant(ir.IntType(count), 2**count - 1)
+            name = f"llvm.x86.avx512.mask.scalef.{kind}.512"
+
+            def scaled(a, b):
+                return call(builder, name, a.type, [a, b, a, every, ir.Constant(I32, 4)])
+
+            return _by_parts(builder, scaled, args, count)
         mantissa, bias = (23, 127) if x.itemsize == 4 else (52, 1023)
         ints = context.get_value_type(x.as_ints)
 
@@ -453,6 +521,18 @@ def _across(combine, doc):
 
 def _smaller_int(builder, a, b):
     return builder.select(builder.icmp_signed("<", a, b), a, b)
+
+
+@intrinsic
+def pair_sum(typingctx, x):
+    """The sum of the two vectors of a Vec that was read with PAIR."""
+    vec = Vec(x.dtype)
+
+    def codegen(context, builder, sig, args):
+        parts = (ir.Constant(ir.VectorType(I32, vec.lanes), list(range(s, s + vec.lanes))) for s in (0, vec.lanes))
+        return builder.fadd(*(builder.shuffle_vector(args[0], args[0], part) for part in parts))
+
+    return vec(x), codegen
 
 
 lane_sum = _across(ir.IRBuilder.fadd, "The sum of all lanes, always in the same order.")

@@ -10,6 +10,7 @@ import numpy as np
 from ._jit import inlined
 from ._math import INFINITY
 from ._simd import (
+    PAIR,
     first,
     lane,
     lane_max,
@@ -20,9 +21,12 @@ from ._simd import (
     load,
     load_masked,
     maximum,
+    pair_sum,
     select,
     splat,
 )
+
+_REMEMBERED = 32  # vectors: up to here, to read a second row beside the first is faster than to find a place
 
 
 @inlined
@@ -32,9 +36,7 @@ def row_total(term, data, k):
     high = low = zero = splat(data[0], 0)
     whole = k // (4 * L) * (4 * L)
     for j in range(0, whole, 4 * L):
-        front = term(data, j, None) + term(data, j + L, None)
-        back = term(data, j + 2 * L, None) + term(data, j + 3 * L, None)
-        high, low = _add_exactly(high, low, front + back)
+        high, low = _add_exactly(high, low, pair_sum(term(data, j, PAIR)) + pair_sum(term(data, j + 2 * L, PAIR)))
     if whole < k:
         a = term(data, whole, first(data[0], k - whole))
         b = c = d = zero
@@ -76,7 +78,7 @@ def row_argmax(A, i):
     """A j with the largest A[i, j], of several always the same; NaN passed over; 0 for a row that holds nothing else.
 
     Four vectors are looked at together, and the place is sought among the four at the end: it takes half the time of
-    remembering a place for each. To remember an element of another row instead is slower from 500 elements on.
+    remembering a place for each.
     """
     k, L = A.shape[1], lanes(A)
     lowest = -splat(A, INFINITY)
@@ -100,29 +102,49 @@ def row_argmax(A, i):
     has_top = best == splat(A, top)
     of_four = lane_min_int(select(has_top, where, none))
     m = np.intp(of_four) * (4 * L) + lane_min_int(select(has_top & (where == of_four), numbers, none))
-    for _ in range(3):
-        if m + L < k and A[i, m] != top:
-            m += L
-    return m if m < k else 0
+    found = np.intp(0)
+    for v in range(3, -1, -1):
+        place = min(m + v * L, k - 1)
+        found = place if A[i, place] == top else found  # without a branch: it would often be guessed wrong
+    return found
+
+
+@inlined
+def row_at_largest(A, B, i):
+    """B[i, m] for an m with the largest A[i, m], of several always the same; NaN in A passed over."""
+    k, L = A.shape[1], lanes(A)
+    if k > _REMEMBERED * L:
+        return B[i, row_argmax(A, i)]
+    lowest = -splat(A, INFINITY)
+    best = there = lowest
+    whole = k // L * L
+    for j in range(0, whole, L):
+        x = load(A, (i, j))
+        there = select(x > best, load(B, (i, j)), there)
+        best = maximum(x, best)
+    if whole < k:
+        inside = first(A, k - whole)
+        x = load_masked(A, (i, whole), inside, lowest)
+        there = select(x > best, load_masked(B, (i, whole), inside, lowest), there)
+        best = maximum(x, best)
+    return lane_max(select(best == splat(A, lane_max(best)), there, lowest))
 
 
 @inlined
 def along_row(write, data, k):
-    """write(data, j, mask) for each vector of a row, from j on; the mask is None where all lanes are inside: making one
-    costs as much as a short formula."""
+    """write(data, j, mask) for each vector of a row, from j on, two at a time as far as they go."""
     L = lanes(data[0])
-    whole = k // L * L
-    for j in range(0, whole, L):
-        write(data, j, None)
-    if whole < k:
-        write(data, whole, first(data[0], k - whole))
+    whole = k // (2 * L) * (2 * L)
+    for j in range(0, whole, 2 * L):
+        write(data, j, PAIR)
+    for j in range(whole, k, L):
+        write(data, j, first(data[0], k - j))
 
 
 @inlined
 def is_element(like, j, m):
     """The mask of the lane that holds element m, in a vector of the elements from j on."""
-    ahead = m - j
-    return lane_numbers(like) == (ahead if 0 <= ahead < lanes(like) else -1)
+    return lane_numbers(like) == m - j
 
 
 @inlined

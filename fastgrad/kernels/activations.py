@@ -14,12 +14,12 @@ from ._math import sigmoid as _sigmoid
 from ._math import tanh as _tanh
 from ._signature import Signature
 from ._simd import (
+    PAIR,
     Constant,
     absolute,
     first,
     fma,
     lanes,
-    load,
     load_masked,
     scale,
     select,
@@ -51,26 +51,26 @@ def _each(function, X, Y, block):
     """Y[i] = function(X[i]) over one block"""
     L = lanes(X)
     start, stop = block * _BLOCK, min(X.size, (block + 1) * _BLOCK)
-    whole = stop - (stop - start) % L
-    for i in range(start, whole, L):
-        store(Y, i, function(load(X, i)))
-    if whole < stop:
-        inside = first(X, stop - whole)
-        store_masked(Y, whole, function(load_masked(X, whole, inside, splat(X, 0))), inside)
+    whole = stop - (stop - start) % (2 * L)
+    for i in range(start, whole, 2 * L):
+        store(Y, i, function(load_masked(X, i, PAIR, splat(X, 0))))
+    for i in range(whole, stop, L):
+        inside = first(X, stop - i)
+        store_masked(Y, i, function(load_masked(X, i, inside, splat(X, 0))), inside)
 
 
 @inlined
 def _each_pair(function, dY, A, dX, block):
     """dX[i] = function(dY[i], A[i]) over one block"""
-    L = lanes(A)
+    L, zeros = lanes(A), splat(A, 0)
     start, stop = block * _BLOCK, min(A.size, (block + 1) * _BLOCK)
-    whole = stop - (stop - start) % L
-    for i in range(start, whole, L):
-        store(dX, i, function(load(dY, i), load(A, i)))
-    if whole < stop:
-        inside, zeros = first(A, stop - whole), splat(A, 0)
-        value = function(load_masked(dY, whole, inside, zeros), load_masked(A, whole, inside, zeros))
-        store_masked(dX, whole, value, inside)
+    whole = stop - (stop - start) % (2 * L)
+    for i in range(start, whole, 2 * L):
+        store(dX, i, function(load_masked(dY, i, PAIR, zeros), load_masked(A, i, PAIR, zeros)))
+    for i in range(whole, stop, L):
+        inside = first(A, stop - i)
+        value = function(load_masked(dY, i, inside, zeros), load_masked(A, i, inside, zeros))
+        store_masked(dX, i, value, inside)
 
 
 @inlined
@@ -102,7 +102,7 @@ def _reflected(x, tail):
 @inlined
 def _silu(x):
     a = at_most(absolute(x), SILU_LARGEST)
-    return _reflected(x, _gated_tail(a, a, splat(x, 0)))
+    return _reflected(x, _gated_tail(a, a, None))
 
 
 @inlined
@@ -221,7 +221,7 @@ def _gated_slope(dy, x, w, z, correction):
 @inlined
 def _silu_vjp(dy, x):
     a = at_most(absolute(x), SILU_LARGEST)
-    return _gated_slope(dy, x, a, a, splat(x, 0))
+    return _gated_slope(dy, x, a, a, None)
 
 
 @inlined

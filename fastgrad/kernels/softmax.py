@@ -24,55 +24,49 @@ LOG_SOFTMAX_JVP = Signature("dS(...,k) L(...,k) -> dL(...,k)", inplace=True)
 LOGSUMEXP = Signature("S(...,k) -> l(...)")
 
 _EXP = 1 / 12  # nanoseconds a byte
-_SHORT_VECTORS = 16  # of rows in a unit of work
+_GROUP = 128  # vectors of long rows that are worked on together: of two arrays, half of the fastest cache
 
 
 @inlined
 def is_short(A):
-    return A.shape[1] <= short.MOST
+    """Up to 40 classes of float32, 24 of float64: where softmax and its gradient take as long together either way."""
+    return A.shape[1] <= 8 + 2 * lanes(A)
 
 
 @inlined
-def unit_count(A):
-    """How many units of work the rows of A make; none where rows are empty."""
-    n, k = A.shape
-    if not is_short(A):
-        return n
-    span = _SHORT_VECTORS * lanes(A)
-    return (n + span - 1) // span if k else 0
-
-
-@inlined
-def unit_of(A, unit):
-    """The first row of a unit, the row behind its last, and a buffer for groups of short rows."""
-    if not is_short(A):
-        return unit, unit + 1, np.empty(0, A.dtype)
-    span = _SHORT_VECTORS * lanes(A)
-    return unit * span, min(A.shape[0], (unit + 1) * span), np.empty(2 * short.MOST * lanes(A), A.dtype)
+def share_of(A, part, parts):
+    """Of the rows of A, those of one part: the first, the one behind the last, how many to work on together, and two
+    buffers for those."""
+    (n, k), short_rows = A.shape, is_short(A)
+    together = lanes(A) if short_rows else max(1, _GROUP * lanes(A) // k)
+    groups = (n + together - 1) // together if k else 0
+    start, stop = groups * part // parts * together, min(n, groups * (part + 1) // parts * together)
+    T = np.empty(2 * short.MOST * lanes(A) if short_rows else 3 * together, A.dtype)
+    return start, stop, together, T, np.empty(0 if short_rows else together, np.int64)
 
 
 @kernel(SOFTMAX, cost=_EXP)
 def softmax(S, Y, threads):
     """Y[i, j] = exp(S[i, j]) / Σ_c exp(S[i, c])"""
-    for unit in prange(unit_count(S)):
-        start, stop, buffer = unit_of(S, np.intp(unit))
-        if is_short(S):
-            for i in range(start, stop, lanes(S)):
-                short.softmax(S, Y, i, buffer)
-        else:
-            long.softmax(S, Y, start)
+    for part in prange(threads):
+        start, stop, together, T, M = share_of(S, np.intp(part), threads)
+        for i in range(start, stop, together):
+            if is_short(S):
+                short.softmax(S, Y, i, T)
+            else:
+                long.softmax(S, Y, i, min(i + together, stop), T, M)
 
 
 @kernel(SOFTMAX_VJP, cost=_EXP)
 def softmax_product(G, Y, out, accumulate, threads):
     """out[i, j] (+)= Σ_c G[i, c] Y[i, c] (δ_cj − Y[i, j]): the Jacobian is symmetric, so this is vjp and jvp in one"""
-    for unit in prange(unit_count(Y)):
-        start, stop, buffer = unit_of(Y, np.intp(unit))
-        if is_short(Y):
-            for i in range(start, stop, lanes(Y)):
-                short.softmax_product(G, Y, out, i, buffer, accumulate)
-        else:
-            long.softmax_product(G, Y, out, start, accumulate)
+    for part in prange(threads):
+        start, stop, together, T, M = share_of(Y, np.intp(part), threads)
+        for i in range(start, stop, together):
+            if is_short(Y):
+                short.softmax_product(G, Y, out, i, T, accumulate)
+            else:
+                long.softmax_product(G, Y, out, i, min(i + together, stop), T, M, accumulate)
 
 
 @kernel(SOFTMAX_JACOBIAN, cost=_EXP)
@@ -85,37 +79,37 @@ def softmax_jacobian(Y, J, threads):
 @kernel(LOG_SOFTMAX, cost=_EXP)
 def log_softmax(S, L, threads):
     """L[i, j] = S[i, j] − log Σ_c exp(S[i, c])"""
-    for unit in prange(unit_count(S)):
-        start, stop, buffer = unit_of(S, np.intp(unit))
-        if is_short(S):
-            for i in range(start, stop, lanes(S)):
-                short.log_softmax(S, L, i, buffer)
-        else:
-            long.log_softmax(S, L, start)
+    for part in prange(threads):
+        start, stop, together, T, M = share_of(S, np.intp(part), threads)
+        for i in range(start, stop, together):
+            if is_short(S):
+                short.log_softmax(S, L, i, T)
+            else:
+                long.log_softmax(S, L, i, min(i + together, stop), T, M)
 
 
 @kernel(LOG_SOFTMAX_VJP, cost=_EXP)
 def log_softmax_vjp(dL, L, dS, accumulate, threads):
     """dS[i, j] (+)= dL[i, j] − exp(L[i, j]) Σ_c dL[i, c]"""
-    for unit in prange(unit_count(L)):
-        start, stop, buffer = unit_of(L, np.intp(unit))
-        if is_short(L):
-            for i in range(start, stop, lanes(L)):
-                short.log_softmax_vjp(dL, L, dS, i, buffer, accumulate)
-        else:
-            long.log_softmax_vjp(dL, L, dS, start, accumulate)
+    for part in prange(threads):
+        start, stop, together, T, M = share_of(L, np.intp(part), threads)
+        for i in range(start, stop, together):
+            if is_short(L):
+                short.log_softmax_vjp(dL, L, dS, i, T, accumulate)
+            else:
+                long.log_softmax_vjp(dL, L, dS, i, min(i + together, stop), T, M, accumulate)
 
 
 @kernel(LOG_SOFTMAX_JVP, cost=_EXP)
 def log_softmax_jvp(dS, L, dL, threads):
     """dL[i, j] = dS[i, j] − Σ_c exp(L[i, c]) dS[i, c]"""
-    for unit in prange(unit_count(L)):
-        start, stop, buffer = unit_of(L, np.intp(unit))
-        if is_short(L):
-            for i in range(start, stop, lanes(L)):
-                short.log_softmax_jvp(dS, L, dL, i, buffer)
-        else:
-            long.log_softmax_jvp(dS, L, dL, start)
+    for part in prange(threads):
+        start, stop, together, T, M = share_of(L, np.intp(part), threads)
+        for i in range(start, stop, together):
+            if is_short(L):
+                short.log_softmax_jvp(dS, L, dL, i, T)
+            else:
+                long.log_softmax_jvp(dS, L, dL, i, min(i + together, stop), T, M)
 
 
 @kernel(LOGSUMEXP, cost=_EXP)
@@ -123,10 +117,10 @@ def logsumexp(S, sums, threads):
     """sums[i] = log Σ_c exp(S[i, c])"""
     if S.shape[1] == 0:
         sums[:] = -np.inf
-    for unit in prange(unit_count(S)):
-        start, stop, buffer = unit_of(S, np.intp(unit))
-        if is_short(S):
-            for i in range(start, stop, lanes(S)):
-                short.logsumexp(S, sums, i, buffer)
-        else:
-            long.logsumexp(S, sums, start)
+    for part in prange(threads):
+        start, stop, together, T, M = share_of(S, np.intp(part), threads)
+        for i in range(start, stop, together):
+            if is_short(S):
+                short.logsumexp(S, sums, i, T)
+            else:
+                long.logsumexp(S, sums, i, min(i + together, stop), T, M)
