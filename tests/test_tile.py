@@ -59,6 +59,24 @@ def test_only_the_wanted_rows_are_stored(dtype):
         np.testing.assert_array_equal(target, expected)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("rows", "vecs"), [(1, 1), (2, 1), (4, 1), (6, 1), (8, 1), (4, 2)])
+def test_a_tile_is_stored_transposed(dtype, rows, vecs):
+    shape = tile.TileShape(rows, vecs)
+    load, store_turned, flat = tile.tile_load, tile.tile_store_turned, _simd.flat
+
+    @numba.njit
+    def run(source, target, at, stride):
+        store_turned(load(flat(source), 0, source.shape[1], shape), target, at, stride)
+
+    source = np.arange(rows * vecs * L[dtype], dtype=dtype).reshape(rows, -1)
+    for stride in (rows, rows + 5):
+        target = np.full(5 + source.shape[1] * stride + 3, -1, dtype)
+        run(source, target, 5, stride)
+        np.testing.assert_array_equal(target[5:-3].reshape(-1, stride)[:, :rows], source.T)
+        assert (target[:5] == -1).all()
+
+
 def test_a_tile_fills_the_registers_and_no_more():
     features = tile.cpu_features()
     registers, of_bytes = (32, 64) if "avx512f" in features else (16, 32)

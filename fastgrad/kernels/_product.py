@@ -21,10 +21,10 @@ from ._tile import (
     tile_load,
     tile_prefetch,
     tile_rank1,
-    tile_rank1_turned,
     tile_rows,
     tile_store,
     tile_store_rows,
+    tile_store_turned,
     tile_width,
     tile_zeros,
 )
@@ -39,11 +39,10 @@ UNPACKED_TILES = 2  # so many rows of tiles do not pay for packing B
 ROW_OF_PANELS = 2**18  # bytes of B's panels that pass one panel of A after the other: C is then written row by row
 
 TILE, NARROW = TileShape(TILE_ROWS, TILE_VECS), TileShape(TILE_ROWS, 1)  # narrow for what is left of the columns
+FEW, FEW_NARROW = TileShape(FEW_ROWS, TILE_VECS), TileShape(FEW_ROWS, 1)  # and few for what is left of the rows
 # One row, and a few: as many columns as the registers hold, since B is read once, from end to end if may be.
 _REGISTERS = TILE_ROWS * TILE_VECS
 THIN_1, THIN_FEW = TileShape(1, _REGISTERS), TileShape(FEW_ROWS, _REGISTERS // FEW_ROWS)
-TURNED = TileShape(FEW_ROWS, 1)
-TURN = 128  # terms for which squares of B are turned at a time
 # How a row of a source is spread over panels: that many panels, and vectors in a row of each.
 _GROUP = 4
 _SPREAD_NARROW, _SPREAD_WIDE = TileShape(_GROUP, 1), TileShape(_GROUP, TILE_VECS)
@@ -79,19 +78,16 @@ def _large_plan(m, n, L, itemsize, threads):
 
 
 @device
-def _room_to_turn(L):
-    """Elements of the workspace for thin_turned, before the panels of B: any task may be one of few rows."""
-    return 2 * L * (TURN + 2 * L)
-
-
-@device
 def plan(C, K, threads):
     """How C, of sums of K terms, is cut into tasks: as large as the workspace allows, so that packing is seldom, but
-    one a thread. (rows and columns of a task, tasks across, tasks in all, panels of A at a time, where in the workspace
-    the panels of B and the totals start, size of the workspace)
+    one a thread. (tasks in all, size of a workspace; whether Cᵀ is computed in place of C; rows and columns of a task,
+    tasks across, panels of A at a time, where in the workspace the panels of B and the totals start)
     """
     compact()
     (m, n), L = C.shape, lanes(C)
+    turned = 2 * n <= L and n < m  # few columns would leave most lanes idle
+    if turned:
+        m, n = n, m
     if threads == 1 and m * n <= 2**14:  # no divisions where they would be felt
         rows, columns = ceil_div(m, TILE_ROWS) * TILE_ROWS, ceil_div(n, TILE_VECS * L) * TILE_VECS * L
         across, tasks = np.intp(1), np.intp(min(m * n, 1))
@@ -99,10 +95,11 @@ def plan(C, K, threads):
         rows, columns, across, tasks = _large_plan(m, n, L, C.itemsize, threads)
     tall, wide, block = rows // TILE_ROWS, ceil_div(columns, TILE_VECS * L), min(K, BLOCK)
     group = max(np.intp(1), min(tall, np.intp(GROUP // (BLOCK * TILE_ROWS * C.itemsize))))
-    right = (group * (block * TILE_ROWS + L) + L * TILE_ROWS + 2 * L) // L * L + _room_to_turn(L)
-    totals = right + wide * (block * TILE_VECS * L + L) + L * TILE_VECS * L
+    right = (group * (block * TILE_ROWS + L) + L * TILE_ROWS + 2 * L) // L * L + (_REGISTERS + 2) * L
+    panels = wide if tall > 1 else np.intp(1)
+    totals = right + panels * (block * TILE_VECS * L + L) + L * TILE_VECS * L
     size = totals + (tall * wide if K > BLOCK else 1) * _REGISTERS * L
-    return rows, columns, across, tasks, group, right, totals, size
+    return tasks, size, turned, rows, columns, across, group, right, totals
 
 
 @inlined
@@ -147,15 +144,22 @@ def pack(source, by_rows, start, count, k0, terms, width, work, at):
             q += _GROUP * width
         for rest in range(q, count, width):
             to = at + rest // width * apart
-            for k in range(terms):
-                for p in range(0, min(width, count - rest), L):
-                    inside = first(source, count - rest - p)
+            for p in range(0, min(width, count - rest), L):
+                inside = first(source, count - rest - p)
+                for k in range(terms):
                     store(work, to + k * width + p, load_masked(source, (k0 + k, start + rest + p), inside, zeros))
     else:
         for q in range(0, count, width):
             rows = min(width, count - q)
             place, to = (start + q) * stride + k0, at + q // width * apart
-            for k in range(0, terms, L):
+            whole = terms // L * L
+            step, between = (_GROUP, stride) if rows >= _GROUP else (1, 0)
+            for k in range(0, whole, L):
+                for some in range(0, rows, step):
+                    p = min(some, rows - step)
+                    quarter = tile_load(source, place + p * stride + k, between, _SPREAD_NARROW)
+                    tile_store_turned(quarter, work, to + k * width + p, width)
+            for k in range(whole, terms, L):
                 inside = first(source, terms - k)
                 for p in range((rows - 1) // L * L, -1, -L):
                     line = to + k * width + p
@@ -186,9 +190,37 @@ def update(shape, work, a, B, b, stride, terms, t, width, opens, C, c, rows, dir
 
 
 @device
-def finish(work, t, width, C, i, j, rows, columns, bias, accumulate):
-    """C[i : i + rows, j : j + columns] (+)= totals + bias[j : j + columns]"""
+def finish_turned(work, t, width, C, spare, i, j, rows, columns, bias, accumulate):
+    """C[j : j + columns, i : i + rows] (+)= totals transposed + bias[i : i + rows], these being whole rows of C."""
     compact()
+    L = lanes(C)
+    zeros = splat(C, 0)
+    for q in range(0, columns, L):
+        at, to = t + q, spare + q * rows
+        if bias.size:
+            for p in range(rows):
+                store(work, at + p * width, load(work, at + p * width) + splat(C, bias[i + p]))
+        if rows == 1:
+            store(work, to, load(work, at))
+        elif rows <= FEW_ROWS:
+            tile_store_turned(tile_load(work, at, width, FEW_NARROW), work, to, rows)
+        else:
+            tile_store_turned(tile_load(work, at, width, NARROW), work, to, rows)
+    for at in range(0, columns * rows, L):
+        place, inside = j * rows + at, first(C, columns * rows - at)
+        with_old = first(C, L * accumulate) & inside
+        value = load(work, spare + at)
+        value = select(with_old, load_masked(flat(C), place, with_old, zeros) + value, value)
+        store_masked(flat(C), place, value, inside)
+
+
+@device
+def finish(work, t, width, C, turned, spare, i, j, rows, columns, bias, accumulate):
+    """C[i : i + rows, j : j + columns] (+)= totals + bias[j : j + columns], or Cᵀ where it is turned"""
+    compact()
+    if turned:
+        finish_turned(work, t, width, C, spare, i, j, rows, columns, bias, accumulate)
+        return
     L = lanes(C)
     zeros = splat(C, 0)
     for q in range(0, columns, L):
@@ -204,114 +236,69 @@ def finish(work, t, width, C, i, j, rows, columns, bias, accumulate):
 
 
 @device
-def thin(shape, start, work, a, B, b, terms, totals, keep, opens, closes, C, c, rows, columns, bias, accumulate):
-    """Rows of C from element c on, as many at a time as the tile has, B read where it is, in strips as wide as the
-    tile, from column `start` on; returns how many of the columns are done."""
+def thin(
+    shape, start, work, a, B, b, stride, terms, t, keep, opens, closes, C, turned, spare, i, j, rows, columns, bias, add
+):
+    """`rows` rows of the product from (i, j) on, as many at a time as the tile has, B read where it is, in strips as
+    wide as the tile, from column `start` on; returns how many of the columns are done."""
     compact()
     width, N = tile_width(shape, C), C.shape[1]
-    direct = closes and not accumulate and bias.size == 0
+    direct = closes and not add and bias.size == 0 and not turned
     done = start + (columns - start) // width * width
     for p in range(0, rows, tile_rows(shape)):
-        left, c_row = a + p // TILE_ROWS * (terms * TILE_ROWS + lanes(C)) + p % TILE_ROWS, c + p * N
+        left, c = a + p // TILE_ROWS * (terms * TILE_ROWS + lanes(C)) + p % TILE_ROWS, (i + p) * N + j
         for q in range(start, done, width):
-            t = totals + q * TILE_ROWS if keep else totals
-            update(shape, work, left, B, b + q, N, terms, t, width, opens, C, c_row + q, rows - p, direct)
+            total = t + q * TILE_ROWS if keep else t
+            update(shape, work, left, B, b + q, stride, terms, total, width, opens, C, c + q, rows - p, direct)
             if closes and not direct:
                 few = min(rows - p, tile_rows(shape))
-                finish(work, t, width, C, c_row // N, c_row % N + q, few, width, bias, accumulate)
+                finish(work, total, width, C, turned, spare, i + p, j + q, few, width, bias, add)
     return done
 
 
 @device
-def thin_turned(shape, work, a, B, b, K, terms, totals, keep, opens, closes, C, c, rows, columns, spare, bias, add):
-    """`thin` for B given as B[j, k]: squares of it are transposed in registers, two side by side, since the updates of
-    one wait for each other. Rows a multiple of 1 KB apart push each other out of the cache: they go through
-    work[spare:], and so do the last terms of a block."""
-    compact()
-    L, N = lanes(C), C.shape[1]
-    apart, copied = TURN + L, K * C.itemsize % 1024 == 0
-    for j in range(0, columns, 2 * L):
-        second = L if j + L < columns else np.intp(0)  # the same twice, where one is left
-        one, other = tile_zeros(C, shape), tile_zeros(C, shape)
-        for k0 in range(0, terms, TURN):
-            some, at = min(TURN, terms - k0), b + j * K + k0
-            beside = second * K
-            whole = some // L * L
-            source, place, stride = B, at, K
-            if copied:
-                source, place, stride = work, spare + 2 * L * L, apart
-                for row in range(L + second):
-                    for k in range(0, whole, L):
-                        store(work, place + row * apart + k, load(B, at + row * K + k))
-            for k in range(0, whole, L):
-                left = a + (k0 + k) * TILE_ROWS
-                one = tile_rank1_turned(one, work, left, TILE_ROWS, source, place + k, stride)
-                other = tile_rank1_turned(other, work, left, TILE_ROWS, source, place + second * stride + k, stride)
-            if whole < some:
-                inside = first(C, some - whole)
-                copy_transposed(B, at + whole, K, np.intp(L), inside, work, spare, 2 * L, 0, None)
-                copy_transposed(B, at + beside + whole, K, np.intp(L), inside, work, spare + second, 2 * L, 0, None)
-                for k in range(some - whole):
-                    left = a + (k0 + whole + k) * TILE_ROWS
-                    one = tile_rank1(one, work, left, work, spare + k * 2 * L)
-                    other = tile_rank1(other, work, left, work, spare + second + k * 2 * L)
-        t = totals + j * TILE_ROWS if keep else totals
-        if not opens:
-            one = tile_add(tile_load(work, t, 2 * L, shape), one)
-            other = tile_add(tile_load(work, t + second, 2 * L, shape), other)
-        tile_store(one, work, t, 2 * L)
-        tile_store(other, work, t + second, 2 * L)
-        if closes:
-            finish(work, t, 2 * L, C, c // N, c % N + j, rows, L + second, bias, add)
-    return columns
-
-
-@device
-def product(A, a_by_rows, B, turned, C, bias, accumulate, plan, task, work, left):
+def product(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, left):
     """One task of C (+)= A B + bias, its part of the workspace at work[left:].
 
-    A is given as A[k, i] (a_by_rows) or A[i, k], B as B[k, j], or as B[j, k] where turned is not None.
+    A is given as A[k, i] (a_by_rows) or A[i, k], B as B[k, j] (b_by_rows) or B[j, k].
     """
     compact()
     L = lanes(C)
-    K, N = A.shape[0] if a_by_rows else A.shape[1], C.shape[1]
-    task_rows, task_columns, across, _, group, right, totals, _ = plan
+    K, M, N = A.shape[0] if a_by_rows else A.shape[1], C.shape[0], C.shape[1]
+    _, _, turned, task_rows, task_columns, across, group, right, totals = plan
+    if turned:  # Cᵀ = Bᵀ Aᵀ
+        A, a_by_rows, B, b_by_rows, M, N = B, b_by_rows, A, a_by_rows, N, M
     right, totals = left + right, left + totals
+    spare = right - (_REGISTERS + 2) * L
     i0, j0 = task // across * task_rows, task % across * task_columns
-    m, n = min(C.shape[0] - i0, task_rows), min(N - j0, task_columns)
+    m, n = min(M - i0, task_rows), min(N - j0, task_columns)
     width = TILE_VECS * L
     tall, wide = ceil_div(m, TILE_ROWS), ceil_div(n, width)
     keep = K > BLOCK
     # Few rows do not pay for packing: strips of whole vectors of B are then read where they are.
     few = m <= FEW_ROWS
     unpacked = np.intp(0)
-    b_by_rows = K >= 0 if turned is None else K < 0  # no literals: `pack` is compiled once
-    if turned is not None:
-        if few:
-            unpacked = n // width
-    else:
-        few = few or K <= FEW_TERMS
+    if b_by_rows:
+        few = few or (K <= FEW_TERMS and not turned)
         if few or tall <= UNPACKED_TILES:
             unpacked = n // width if n % L else wide
     by_row = min(K, BLOCK) * wide * width * C.itemsize <= ROW_OF_PANELS
+    direct_at_all = not accumulate and bias.size == 0 and not turned
     for k0 in range(0, max(K, 1), BLOCK):
         terms = min(K - k0, BLOCK)
         opens, closes = k0 == 0, k0 + BLOCK >= K
-        packed = n - unpacked * width
-        pack(B, b_by_rows, j0 + unpacked * width, packed, k0, terms, width, work, right)
+        if tall > 1:
+            pack(B, b_by_rows, j0 + unpacked * width, n - unpacked * width, k0, terms, width, work, right)
         for p0 in range(0, tall, group):
             count, rows, done = min(group, tall - p0), min(m - p0 * TILE_ROWS, group * TILE_ROWS), np.intp(0)
             pack(A, a_by_rows, i0 + p0 * TILE_ROWS, rows, k0, terms, np.intp(TILE_ROWS), work, left)
-            if few and unpacked:
-                ready, c = min(n, unpacked * width), (i0 + p0 * TILE_ROWS) * N + j0
-                state = terms, totals, keep, opens, closes, C, c, rows, ready
-                if turned is not None:
-                    spare = right - _room_to_turn(L)
-                    done = thin_turned(TURNED, work, left, flat(B), j0 * K + k0, K, *state, spare, bias, accumulate)
-                else:
-                    if m == 1:
-                        done = thin(THIN_1, done, work, left, flat(B), k0 * N + j0, *state, bias, accumulate)
-                    done = thin(THIN_FEW, done, work, left, flat(B), k0 * N + j0, *state, bias, accumulate)
+            if few and unpacked > 0:
+                ready = min(n, unpacked * width)
+                state = totals, keep, opens, closes, C, turned, spare, i0 + p0 * TILE_ROWS, j0, rows, ready
+                b = k0 * N + j0
+                if m == 1:
+                    done = thin(THIN_1, done, work, left, flat(B), b, N, terms, *state, bias, accumulate)
+                done = thin(THIN_FEW, done, work, left, flat(B), b, N, terms, *state, bias, accumulate)
             for outer in range(count if by_row else wide):
                 for inner in range(wide if by_row else count):
                     p, q = (p0 + outer, inner) if by_row else (p0 + inner, outer)
@@ -322,14 +309,23 @@ def product(A, a_by_rows, B, turned, C, bias, accumulate, plan, task, work, left
                     source, b, stride = work, right + (q - unpacked) * (terms * width + L), width
                     if q < unpacked:
                         source, b, stride = flat(B), k0 * N + j, N
+                    elif tall == 1:
+                        b = right
+                        pack(B, b_by_rows, j, columns, k0, terms, width, work, b)
                     t = totals + (q * tall + p) * TILE_ROWS * width if keep else totals
-                    direct = closes and columns % L == 0 and not accumulate and bias.size == 0
+                    direct = closes and columns % L == 0 and direct_at_all
                     a, c = left + (p - p0) * (terms * TILE_ROWS + L), i * N + j
-                    if columns > width - L:
-                        update(TILE, work, a, source, b, stride, terms, t, width, opens, C, c, rows, direct)
-                    else:
-                        for v in range(0, columns, L):
-                            rest = terms, t + v, width, opens, C, c + v, rows, direct
-                            update(NARROW, work, a, source, b + v, stride, *rest)
+                    vectors = TILE_VECS if columns > width - L else 1
+                    for v in range(0, columns, vectors * L):
+                        rest = terms, t + v, width, opens, C, c + v, rows, direct
+                        if rows > FEW_ROWS:
+                            if vectors > 1:
+                                update(TILE, work, a, source, b + v, stride, *rest)
+                            else:
+                                update(NARROW, work, a, source, b + v, stride, *rest)
+                        elif vectors > 1:
+                            update(FEW, work, a, source, b + v, stride, *rest)
+                        else:
+                            update(FEW_NARROW, work, a, source, b + v, stride, *rest)
                     if closes and not direct:
-                        finish(work, t, width, C, i, j, rows, columns, bias, accumulate)
+                        finish(work, t, width, C, turned, spare, i, j, rows, columns, bias, accumulate)

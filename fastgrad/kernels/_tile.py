@@ -149,6 +149,35 @@ def tile_store_rows(typingctx, tile, array, at, stride, rows):
 
 
 @intrinsic
+def tile_store_turned(typingctx, tile, array, at, stride):
+    """array[at + q stride + p] = tile[p, q], transposed in registers
+
+    Each column is written in whole pieces of 16 bytes, the first one first: what spills over its end is overwritten by
+    the next column, and up to 3 elements follow the last.
+    """
+
+    def codegen(context, builder, sig, args):
+        value, array_value, at, stride = args
+        at = _opaque(builder, at)
+        vector = context.get_value_type(tile.vec)
+        quad = 16 // tile.vec.itemsize
+        piece = ir.VectorType(vector.element, quad)
+        for c in range(tile.vecs):
+            rows = [builder.extract_value(value, p * tile.vecs + c) for p in range(tile.rows)]
+            rows += rows[-1:] * (-len(rows) % quad)
+            squares = [_turned(builder, rows[p : p + quad]) for p in range(0, len(rows), quad)]
+            for q in range(tile.vec.lanes):
+                place = _pointer(context, builder, array, array_value, at, piece)
+                for k, square in enumerate(squares):
+                    part = _cut(builder, square[q % quad])[q // quad]
+                    builder.store(part, _next(builder, place, k), align=tile.vec.itemsize)
+                at = builder.add(at, stride)
+        return context.get_dummy_value()
+
+    return types.none(tile, array, types.intp, types.intp), codegen
+
+
+@intrinsic
 def tile_prefetch(typingctx, shape, B, b):
     """Fetches B[b + q] for a later tile_rank1 into the caches; b may lie outside of B."""
 
@@ -202,29 +231,6 @@ def tile_rank1(typingctx, tile, A, a, B, b):
 
 
 @intrinsic
-def tile_rank1_turned(typingctx, tile, A, a, height, B, b, stride):
-    """tile[p, q] += A[a + k height + p] · B[b + q stride + k] for k over the lanes, one after the other: the rank-1
-    updates of a square of B, which is transposed in registers. The tile is one vector wide."""
-
-    def codegen(context, builder, sig, args):
-        total, a_array, a, height, b_array, b, stride = args
-        b = _opaque(builder, b)
-        vector = context.get_value_type(tile.vec)
-        piece = ir.VectorType(vector.element, vector.count // 4)
-        rows = _row_pointers(context, builder, B, b_array, b, stride, tile.vec.lanes, piece)
-        lines = _transposed(builder, [_pieces(builder, row, tile.vec) for row in rows])
-        lefts = _row_pointers(context, builder, A, a_array, a, height, tile.vec.lanes, vector.element)
-        for line, left in zip(lines, lefts, strict=True):
-            for p in range(tile.rows):
-                element = broadcast(builder, builder.load(_next(builder, left, p)), vector)
-                operands = [element, line, builder.extract_value(total, p)]
-                total = builder.insert_value(total, call(builder, "llvm.fma.{}", vector, operands), p)
-        return total
-
-    return tile(tile, A, types.intp, types.intp, B, types.intp, types.intp), codegen
-
-
-@intrinsic
 def copy_transposed(typingctx, source, at, stride, rows, inside, target, to, width, columns, outside):
     """target[to + q width + p] = source[at + p stride + q], p and q over the lanes: a square, transposed in registers.
 
@@ -274,15 +280,21 @@ def _transposed(builder, pieces):
     lines = []
     for c in range(count):
         square = [_concatenated(builder, [pieces[p + g * quad][c] for g in range(count)]) for p in range(quad)]
-        unit = 1
-        while unit < quad:
-            pairs = [(square[p], square[p + 1]) for p in range(0, quad, 2)]
-            if unit > 1:
-                pairs = [(square[p], square[p + quad // 2]) for p in range(quad // 2)]
-            square = [_unpacked(builder, a, b, quad, unit, half) for a, b in pairs for half in (0, quad // 2)]
-            unit *= 2
-        lines += square
+        lines += _turned(builder, square)
     return lines
+
+
+def _turned(builder, square):
+    """Vectors of which each 16 bytes and those of the others are a square, with these squares transposed."""
+    quad = len(square)
+    unit = 1
+    while unit < quad:
+        pairs = [(square[p], square[p + 1]) for p in range(0, quad, 2)]
+        if unit > 1:
+            pairs = [(square[p], square[p + quad // 2]) for p in range(quad // 2)]
+        square = [_unpacked(builder, a, b, quad, unit, half) for a, b in pairs for half in (0, quad // 2)]
+        unit *= 2
+    return square
 
 
 def _pieces(builder, pointer, vec):

@@ -21,9 +21,6 @@ AFFINE_DB = Signature("dY(...,m) -> db(m)")
 AFFINE_JVP = Signature("X(...,d) W(m,d) dX(...,d)? dW(m,d)? db(m)? -> dY(...,m)")
 AFFINE_JACOBIAN = Signature("X(...,d) W(m,d) -> JX(...,m,...,d) JW(...,m,m,d) Jb(...,m,m)")
 
-# Whether a product needs its second matrix transposed, which it is compiled for. Of the first it learns that at run
-# time: `tasks > 0` is true wherever it is looked at, but no literal, so that one compilation serves both gradients.
-_TURNED, _AS_IT_IS = True, None
 _MULTIPLY_ADD, _ADD = 1 / 250, 1 / 60  # nanoseconds a byte
 
 
@@ -31,14 +28,14 @@ _MULTIPLY_ADD, _ADD = 1 / 250, 1 / 60  # nanoseconds a byte
 def affine(X, W, b, Y, accumulate, threads):
     """Y[r, s] (+)= Σ_k X[r, k] W[s, k] + b[s]"""
     cuts = plan(Y, X.shape[1], threads)
-    _, _, _, tasks, _, _, _, size = cuts
+    tasks, size = cuts[:2]
     workers = min(threads, tasks)
     work, start, apart = workspaces(size, workers, Y)
     for worker in prange(workers):
         own = start + np.intp(worker) * apart
         task = take_number(work)
         while task < tasks:
-            product(X, tasks < 0, W, _TURNED, Y, b, accumulate, cuts, task, work, own)
+            product(X, tasks < 0, W, tasks < 0, Y, b, accumulate, cuts, task, work, own)
             task = take_number(work)
 
 
@@ -46,7 +43,7 @@ def affine(X, W, b, Y, accumulate, threads):
 def affine_dx(dY, W, dX, accumulate, threads):
     """dX[i, j] (+)= Σ_s dY[i, s] W[s, j]"""
     cuts = plan(dX, dY.shape[1], threads)
-    _, _, _, tasks, _, _, _, size = cuts
+    tasks, size = cuts[:2]
     nothing = np.empty(0, dX.dtype)
     workers = min(threads, tasks)
     work, start, apart = workspaces(size, workers, dX)
@@ -54,7 +51,7 @@ def affine_dx(dY, W, dX, accumulate, threads):
         own = start + np.intp(worker) * apart
         task = take_number(work)
         while task < tasks:
-            product(dY, tasks < 0, W, _AS_IT_IS, dX, nothing, accumulate, cuts, task, work, own)
+            product(dY, tasks < 0, W, tasks > 0, dX, nothing, accumulate, cuts, task, work, own)
             task = take_number(work)
 
 
@@ -62,7 +59,7 @@ def affine_dx(dY, W, dX, accumulate, threads):
 def affine_dw(dY, X, dW, accumulate, threads):
     """dW[i, j] (+)= Σ_r dY[r, i] X[r, j]"""
     cuts = plan(dW, dY.shape[0], threads)
-    _, _, _, tasks, _, _, _, size = cuts
+    tasks, size = cuts[:2]
     nothing = np.empty(0, dW.dtype)
     workers = min(threads, tasks)
     work, start, apart = workspaces(size, workers, dW)
@@ -70,7 +67,7 @@ def affine_dw(dY, X, dW, accumulate, threads):
         own = start + np.intp(worker) * apart
         task = take_number(work)
         while task < tasks:
-            product(dY, tasks > 0, X, _AS_IT_IS, dW, nothing, accumulate, cuts, task, work, own)
+            product(dY, tasks > 0, X, tasks > 0, dW, nothing, accumulate, cuts, task, work, own)
             task = take_number(work)
 
 
@@ -122,8 +119,7 @@ def affine_vjp(dY, X, W, dX, dW, db, accumulate, threads):
     """dX[i, j] (+)= Σ_s dY[i, s] W[s, j];  dW[i, j] (+)= Σ_r dY[r, i] X[r, j];  db[i] (+)= Σ_r dY[r, i]"""
     n, m = dY.shape
     cuts_dX, cuts_dW = plan(dX, m, threads), plan(dW, n, threads)
-    _, _, _, for_dX, _, _, _, size_dX = cuts_dX
-    _, _, _, for_dW, _, _, _, size_dW = cuts_dW
+    (for_dX, size_dX), (for_dW, size_dW) = cuts_dX[:2], cuts_dW[:2]
     tasks = for_dX + for_dW + strip_count(db)
     nothing = db[:0]
     by_rows = tasks > 0
@@ -134,9 +130,9 @@ def affine_vjp(dY, X, W, dX, dW, db, accumulate, threads):
         task = take_number(work)
         while task < tasks:
             if task < for_dX:
-                product(dY, not by_rows, W, _AS_IT_IS, dX, nothing, accumulate, cuts_dX, task, work, own)
+                product(dY, not by_rows, W, by_rows, dX, nothing, accumulate, cuts_dX, task, work, own)
             elif task < for_dX + for_dW:
-                product(dY, by_rows, X, _AS_IT_IS, dW, nothing, accumulate, cuts_dW, task - for_dX, work, own)
+                product(dY, by_rows, X, by_rows, dW, nothing, accumulate, cuts_dW, task - for_dX, work, own)
             else:
                 column_sums(dY, db, accumulate, task - for_dX - for_dW)
             task = take_number(work)
@@ -146,7 +142,7 @@ def affine_vjp(dY, X, W, dX, dW, db, accumulate, threads):
 def affine_jvp(X, W, dX, dW, db, dY, threads):
     """dY[r, s] = Σ_k dX[r, k] W[s, k] + db[s] + Σ_k X[r, k] dW[s, k], a missing tangent being of size 0"""
     cuts = plan(dY, X.shape[1], threads)
-    _, _, _, tasks, _, _, _, size = cuts
+    tasks, size = cuts[:2]
     nothing = db[:0]
     more = tasks > 0
     workers = min(threads, tasks)
@@ -155,9 +151,9 @@ def affine_jvp(X, W, dX, dW, db, dY, threads):
         own = start + np.intp(worker) * apart
         task = take_number(work)
         while task < tasks:
-            product(dX, not more, W, _TURNED, dY, db, not more, cuts, task, work, own)
+            product(dX, not more, W, not more, dY, db, not more, cuts, task, work, own)
             if dW.size:
-                product(X, not more, dW, _TURNED, dY, nothing, more, cuts, task, work, own)
+                product(X, not more, dW, not more, dY, nothing, more, cuts, task, work, own)
             task = take_number(work)
 
 
