@@ -21,6 +21,15 @@ from .kernels import affine as kernels
 __all__ = ["affine", "affine_db", "affine_dw", "affine_dx", "affine_jacobian", "affine_jvp", "affine_vjp"]
 
 
+def _optional(array, dtype, ndim):
+    """The array as kernels take it, where it may be missing: an empty one means that, and is given for nothing else."""
+    if array is None:
+        return NOTHING[dtype, ndim]
+    if not array.size:
+        raise ValueError
+    return array
+
+
 def affine(X: ArrayLike, W: ArrayLike, b: ArrayLike | None = None, *, out: np.ndarray | None = None) -> np.ndarray:
     """The affine map of each row of X.
 
@@ -53,7 +62,7 @@ def affine(X: ArrayLike, W: ArrayLike, b: ArrayLike | None = None, *, out: np.nd
     array([[11.5, 16.5]])
     """
     try:
-        bias = NOTHING[X.dtype, 1] if b is None else b
+        bias = _optional(b, X.dtype, 1)
         Y = np.empty((X.shape[0], W.shape[0]), X.dtype) if out is None else out
         if X.dtype is W.dtype is bias.dtype is Y.dtype in FLOATS or native(X, W, bias, Y):
             short = b is not None and bias.shape != W.shape[:1]  # an empty b would be taken for none
@@ -298,6 +307,15 @@ def affine_jvp(
     >>> fg.affine_jvp(np.array([[1.0, 2.0]]), np.array([[3.0, 4.0]]), dX=np.array([[1.0, 0.0]]), db=np.array([0.5]))
     array([[3.5]])
     """
+    try:
+        of_X, of_W, of_b = _optional(dX, X.dtype, 2), _optional(dW, X.dtype, 2), _optional(db, X.dtype, 1)
+        dY = np.empty((X.shape[0], W.shape[0]), X.dtype) if out is None else out
+        same = X.dtype is W.dtype is of_X.dtype is of_W.dtype is of_b.dtype is dY.dtype in FLOATS
+        if same or native(X, W, of_X, of_W, of_b, dY):
+            if kernels.affine_jvp(X, W, of_X, of_W, of_b, dY):
+                return dY
+    except UNUSUAL:
+        pass
     inputs = {"X": X, "W": W, "dX": dX, "dW": dW, "db": db}
     return call("affine_jvp", kernels.affine_jvp, kernels.AFFINE_JVP, inputs, out=out)
 

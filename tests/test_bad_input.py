@@ -114,6 +114,14 @@ def test_messages_say_what_was_got_and_what_is_needed():
             lambda: fg.affine(X, W, np.ones(5)),
             "affine: b has shape (5,) but beside X of shape (8, 16) and W of shape (4, 16) it needs (4,)",
         ),
+        (  # empty, but not missing
+            lambda: fg.affine(X, W, np.ones(0)),
+            "affine: b has shape (0,) but beside X of shape (8, 16) and W of shape (4, 16) it needs (4,)",
+        ),
+        (
+            lambda: fg.affine_jvp(X, W, dX=np.ones((0, 16))),
+            "affine_jvp: dX has shape (0, 16) but X has shape (8, 16)",
+        ),
         (
             lambda: fg.affine(X, W, np.ones(0)),
             "affine: b has shape (0,) but beside X of shape (8, 16) and W of shape (4, 16) it needs (4,)",

@@ -85,7 +85,7 @@ def plan(C, K, threads):
     """
     compact()
     (m, n), L = C.shape, lanes(C)
-    turned = 2 * n <= L and n < m  # few columns would leave most lanes idle
+    turned = 2 * n <= L and n <= TILE_ROWS and n < m  # few columns would leave most lanes idle
     if turned:
         m, n = n, m
     if threads == 1 and m * n <= 2**14:  # no divisions where they would be felt
@@ -152,20 +152,18 @@ def pack(source, by_rows, start, count, k0, terms, width, work, at):
         for q in range(0, count, width):
             rows = min(width, count - q)
             place, to = (start + q) * stride + k0, at + q // width * apart
-            whole = terms // L * L
-            step, between = (_GROUP, stride) if rows >= _GROUP else (1, 0)
-            for k in range(0, whole, L):
-                for some in range(0, rows, step):
-                    p = min(some, rows - step)
-                    quarter = tile_load(source, place + p * stride + k, between, _SPREAD_NARROW)
-                    tile_store_turned(quarter, work, to + k * width + p, width)
-            for k in range(whole, terms, L):
-                inside = first(source, terms - k)
+            if terms >= L:
+                step, between = (_GROUP, stride) if rows >= _GROUP else (1, 0)
+                for k_or_more in range(0, terms, L):
+                    k = min(k_or_more, terms - L)  # the last square lies over the one before
+                    for p_or_more in range(0, rows, step):
+                        p = min(p_or_more, rows - step)
+                        some = tile_load(source, place + p * stride + k, between, _SPREAD_NARROW)
+                        tile_store_turned(some, work, to + k * width + p, width)
+            else:
+                inside = first(source, terms)
                 for p in range((rows - 1) // L * L, -1, -L):
-                    line = to + k * width + p
-                    copy_transposed(
-                        source, place + p * stride + k, stride, rows - p, inside, work, line, width, 0, None
-                    )
+                    copy_transposed(source, place + p * stride, stride, rows - p, inside, work, to + p, width, 0, None)
 
 
 @device

@@ -10,7 +10,7 @@ from numba import prange
 from ._jit import device, kernel
 from ._product import BLOCK, ceil_div, plan, product, workspaces
 from ._signature import Signature
-from ._simd import compact, first, lanes, load_masked, select, splat, store_masked, take_number
+from ._simd import compact, first, flat, lanes, load_masked, select, splat, store_masked, take_number
 from ._tile import TileShape, tile_add, tile_load, tile_store, tile_zeros
 
 AFFINE = Signature("X(...,d) W(m,d) b(m)? -> Y(...,m)")
@@ -44,7 +44,7 @@ def affine_dx(dY, W, dX, accumulate, threads):
     """dX[i, j] (+)= Σ_s dY[i, s] W[s, j]"""
     cuts = plan(dX, dY.shape[1], threads)
     tasks, size = cuts[:2]
-    nothing = np.empty(0, dX.dtype)
+    nothing = flat(dX)[:0]
     workers = min(threads, tasks)
     work, start, apart = workspaces(size, workers, dX)
     for worker in prange(workers):
@@ -60,7 +60,7 @@ def affine_dw(dY, X, dW, accumulate, threads):
     """dW[i, j] (+)= Σ_r dY[r, i] X[r, j]"""
     cuts = plan(dW, dY.shape[0], threads)
     tasks, size = cuts[:2]
-    nothing = np.empty(0, dW.dtype)
+    nothing = flat(dW)[:0]
     workers = min(threads, tasks)
     work, start, apart = workspaces(size, workers, dW)
     for worker in prange(workers):
