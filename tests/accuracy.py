@@ -294,7 +294,7 @@ def problems(function, dtype):
             for n, k in ROWS:
                 yield of_layer(rng, function, dtype, scale, (n, 5, k))
         for place in range(3):
-            yield of_layer(rng, function, dtype, 5, tuple(TERMS if place == p else 2 for p in range(3)))
+            yield of_layer(rng, function, dtype, 5, tuple(TERMS // 4 if place == p else 2 for p in range(3)))
     elif "k" not in function.sizes:
         for scale in (1, 8, 100):
             yield arguments(rng, function, dtype, scale * rng.standard_normal(60))
