@@ -8,6 +8,7 @@ import os
 import threading
 from contextlib import contextmanager
 from functools import partial
+from types import FunctionType
 
 import numba
 import numpy as np
@@ -243,7 +244,10 @@ def _are_plain(signature, args):
 
 
 def _cached(function, named_after, variant, **options):
-    """A Numba dispatcher with our own cache."""
-    dispatcher = numba.njit(**_OPTIONS, **options)(function)
+    """A Numba dispatcher with our own cache, of a name of its own: Numba finds machine code by the function's name and
+    types, and what several processes have compiled and saved meets in one."""
+    own = FunctionType(function.__code__, function.__globals__, closure=function.__closure__)
+    own.__module__, own.__qualname__ = named_after.__module__, f"{named_after.__qualname__}.{variant}"
+    dispatcher = numba.njit(**_OPTIONS, **options)(own)
     dispatcher._cache = KernelCache(named_after, variant)
     return dispatcher
