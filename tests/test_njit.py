@@ -43,7 +43,9 @@ def good(function, dtype=np.float64):
 KINDS = (np.float32, "strided", (1, 1)), (np.float64, "Fortran", ())  # each a compilation, so functions take turns
 
 
-@pytest.mark.parametrize(("function", "kind"), zip(FUNCTIONS.values(), itertools.cycle(KINDS)), ids=list(FUNCTIONS))
+@pytest.mark.parametrize(
+    ("function", "kind"), list(zip(FUNCTIONS.values(), itertools.cycle(KINDS))), ids=list(FUNCTIONS)
+)
 @settings(max_examples=15)
 @given(data=st.data())
 def test_the_same_bits_as_from_python(function, kind, data):
