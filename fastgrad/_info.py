@@ -2,7 +2,7 @@
 
 import os
 import platform
-from importlib import import_module, metadata
+from importlib import metadata
 from pathlib import Path
 
 import numba
@@ -94,7 +94,7 @@ def _cache_state():
 def _saved():
     """How many kernels are compiled and saved, for either dtype; and how many there are."""
     codegen = cpu_target.target_context.codegen()
-    caches = [getattr(import_module(module), name).dispatchers[-1]._cache for module, name in every_kernel()]
+    caches = [kernel.dispatchers["entry"]._cache for _, _, kernel in every_kernel()]
     saved = [cache.has(dtype, codegen) for cache in caches for dtype in DTYPES]
     return sum(saved), len(saved)
 

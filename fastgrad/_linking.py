@@ -44,8 +44,9 @@ def link(family, name, dtype):
     """
     kernel = getattr(import_module(f".kernels.{family}", __package__), name)
     argtypes = kernel.types(getattr(types, dtype))
-    kernel.entry.compile(argtypes)
-    compiled = kernel.entry.overloads[argtypes]
+    entry = kernel.dispatchers["entry"]
+    entry.compile(argtypes)
+    compiled = entry.overloads[argtypes]
     symbol = f"{__package__}.{family}.{name}.{dtype}"
     llvmlite.binding.add_symbol(symbol, compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name))
     environment = Environment(globals())

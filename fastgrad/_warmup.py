@@ -23,7 +23,6 @@ from . import kernels
 from .kernels import _cache
 
 DTYPES = ("float32", "float64")
-_VARIANTS = ("parallel", "entry")
 
 
 def add_arguments(parser):
@@ -49,7 +48,12 @@ def run(jobs):
     # A process of its own for what each compiles: forking would copy this one's threads, and compiling holds a lock.
     pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_end_at_interrupts)
     try:
-        tasks = [(*kernel, dtype, variant) for variant in _VARIANTS for kernel in every_kernel() for dtype in DTYPES]
+        tasks = [
+            (module, name, dtype, variant)
+            for module, name, kernel in every_kernel()
+            for variant in kernel.dispatchers
+            for dtype in DTYPES
+        ]
         futures = {pool.submit(_compile, *task): task for task in tasks}
         with _progress(len(tasks)) as advance:
             for future in as_completed(futures):
@@ -72,12 +76,12 @@ def run(jobs):
 
 
 def every_kernel():
-    """(module, name) of every loop nest, without what is another name of one."""
+    """(module, name, kernel) of every loop nest, without what is another name of one."""
     found = {}
     for module in pkgutil.iter_modules(kernels.__path__, f"{kernels.__name__}."):
         for name, value in vars(import_module(module.name)).items():
             if hasattr(value, "dispatchers"):
-                found.setdefault(value, (module.name, name))
+                found.setdefault(value, (module.name, name, value))
     return list(found.values())
 
 
@@ -89,11 +93,10 @@ def _end_at_interrupts():
 def _compile(module, name, dtype, variant):
     """Compiles one binary, unless it is there; whether it was not."""
     kernel = getattr(import_module(module), name)
-    argtypes = kernel.types(getattr(types, dtype))
-    dispatcher = dict(zip(_VARIANTS, kernel.dispatchers, strict=True))[variant]
+    dispatcher = kernel.dispatchers[variant]
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)  # that it cannot be saved
-        dispatcher.compile(argtypes)
+        dispatcher.compile(kernel.types(getattr(types, dtype)))
     return not dispatcher.stats.cache_hits
 
 

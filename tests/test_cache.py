@@ -11,7 +11,7 @@ CALL = """
     from fastgrad.kernels import affine, _cache
     X = np.arange(6.0).reshape(2, 3)
     result = fg.affine_db(X)
-    entry = affine.affine_db.dispatchers[1]
+    entry = affine.affine_db.dispatchers["entry"]
     hits, misses = sum(entry.stats.cache_hits.values()), sum(entry.stats.cache_misses.values())
     print(hits, misses, result.tolist(), _cache.directory())
 """
@@ -93,7 +93,7 @@ DTYPES = """
     from fastgrad.kernels import affine
     for dtype in ("f4", "f8"):
         assert fg.affine_db(np.ones((2, 3), dtype)).tolist() == [2.0, 2.0, 2.0]
-    print(sum(affine.affine_db.dispatchers[1].stats.cache_hits.values()))
+    print(sum(affine.affine_db.dispatchers["entry"].stats.cache_hits.values()))
 """
 
 

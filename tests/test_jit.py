@@ -63,13 +63,13 @@ def test_work_decides(large):
 def test_a_kernel_refuses_what_is_not_plain_and_compiles_nothing():
     X = np.ones((4, 4))
     assert affine.affine_db(X, np.empty(4), False)
-    compiled = [len(d.signatures) for d in affine.affine_db.dispatchers]
+    compiled = [len(d.signatures) for d in affine.affine_db.dispatchers.values()]
     for wrong in (X.T[:, :3], X[::-1], X.astype(int), X[0], X[None], X.astype(np.float16)):
         with pytest.raises(_jit.NotPlainError):
             affine.affine_db(wrong, np.empty(wrong.shape[-1]), False)
     assert not affine.affine_db(X, np.empty(5), False)
     assert not affine.affine_db(X, X[1], False)
-    assert compiled == [len(d.signatures) for d in affine.affine_db.dispatchers]
+    assert compiled == [len(d.signatures) for d in affine.affine_db.dispatchers.values()]
 
 
 def test_one_signature_a_dtype():
@@ -79,7 +79,7 @@ def test_one_signature_a_dtype():
         fg.softmax(array)
         fg.affine(array, array)
     for kernel in KERNELS:
-        for dispatcher in kernel.dispatchers:
+        for dispatcher in kernel.dispatchers.values():
             assert len(dispatcher.signatures) <= 2, (kernel.__name__, dispatcher.signatures)
 
 
@@ -89,7 +89,7 @@ def test_no_fast_math(tmp_path):
         import numpy as np, fastgrad as fg
         from fastgrad.kernels import softmax
         fg.softmax(np.ones((2, 40)))
-        print("\\n".join(softmax.softmax.dispatchers[1].inspect_llvm().values()))
+        print("\\n".join(softmax.softmax.dispatchers["entry"].inspect_llvm().values()))
     """
     text = run(code, NUMBA_CACHE_DIR=str(tmp_path))
     assert " fmul <8 x double>" in text

@@ -119,14 +119,14 @@ def kernel(signature, cost, accepts=_any, options=None):
 
     Called, it returns whether the arrays fit together; where they do not, nothing is touched. Other arrays raise
     NotPlainError. `cost` is about the nanoseconds on one core for each byte of an array with every axis of the
-    signature; small work runs serially. `accepts` looks at values where shapes are not all that has to fit; `options`
-    are the types of the options, bool if it is not given. The loop nest itself takes one more argument, the number of
-    threads to cut its work for, and cuts no sum by it.
+    signature; small work runs serially, and so does all where the cost is 0. `accepts` looks at values where shapes are
+    not all that has to fit; `options` are the types of the options, bool if it is not given. The loop nest itself takes
+    one more argument, the number of threads to cut its work for, and cuts no sum by it.
     """
 
     def decorate(loops):
         inner = numba.njit(**_OPTIONS, no_cpython_wrapper=True, pipeline_class=_InnerCompiler)(loops)
-        parallel = _cached(loops, loops, "parallel", parallel=_PARALLEL)
+        parallel = _cached(loops, loops, "parallel", parallel=_PARALLEL) if cost else None
 
         @numba.njit(inline="always")
         def run_serially(args):
@@ -155,7 +155,8 @@ def kernel(signature, cost, accepts=_any, options=None):
                 _run_large(entry, parallel, args, status)
             return status != _MISFIT
 
-        run.signature, run.entry, run.dispatchers = signature, entry, (parallel, entry)
+        run.signature = signature
+        run.dispatchers = ({"parallel": parallel} if cost else {}) | {"entry": entry}
         run.options = loops.__code__.co_varnames[len(signature.inputs + signature.outputs) : count - 1]
         run.types = partial(_types, signature, options or [bool for _ in run.options])
         run.__name__, run.__doc__ = loops.__name__, loops.__doc__
