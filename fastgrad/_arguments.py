@@ -31,6 +31,15 @@ def native(*arrays):
     return all(array.dtype.isnative for array in arrays)
 
 
+def optional(array, dtype, ndim):
+    """The array as kernels take it, where it may be missing: an empty one means that, and is given for nothing else."""
+    if array is None:
+        return NOTHING[dtype, ndim]
+    if not array.size:
+        raise ValueError
+    return array
+
+
 def missing_out(function):
     """The error of accumulate=True without out."""
     return ValueError(f"{function}: accumulate=True adds to out, which must be given")

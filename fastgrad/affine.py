@@ -15,19 +15,10 @@ same for every function; README states them.
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ._arguments import FLOATS, NOTHING, UNUSUAL, call, missing_out, native
+from ._arguments import FLOATS, UNUSUAL, call, missing_out, native, optional
 from .kernels import affine as kernels
 
 __all__ = ["affine", "affine_db", "affine_dw", "affine_dx", "affine_jacobian", "affine_jvp", "affine_vjp"]
-
-
-def _optional(array, dtype, ndim):
-    """The array as kernels take it, where it may be missing: an empty one means that, and is given for nothing else."""
-    if array is None:
-        return NOTHING[dtype, ndim]
-    if not array.size:
-        raise ValueError
-    return array
 
 
 def affine(X: ArrayLike, W: ArrayLike, b: ArrayLike | None = None, *, out: np.ndarray | None = None) -> np.ndarray:
@@ -62,11 +53,10 @@ def affine(X: ArrayLike, W: ArrayLike, b: ArrayLike | None = None, *, out: np.nd
     array([[11.5, 16.5]])
     """
     try:
-        bias = _optional(b, X.dtype, 1)
+        bias = optional(b, X.dtype, 1)
         Y = np.empty((X.shape[0], W.shape[0]), X.dtype) if out is None else out
         if X.dtype is W.dtype is bias.dtype is Y.dtype in FLOATS or native(X, W, bias, Y):
-            short = b is not None and bias.shape != W.shape[:1]  # an empty b would be taken for none
-            if not short and kernels.affine(X, W, bias, Y, False):
+            if kernels.affine(X, W, bias, Y, False):
                 return Y
     except UNUSUAL:
         pass
@@ -308,7 +298,7 @@ def affine_jvp(
     array([[3.5]])
     """
     try:
-        of_X, of_W, of_b = _optional(dX, X.dtype, 2), _optional(dW, X.dtype, 2), _optional(db, X.dtype, 1)
+        of_X, of_W, of_b = optional(dX, X.dtype, 2), optional(dW, X.dtype, 2), optional(db, X.dtype, 1)
         dY = np.empty((X.shape[0], W.shape[0]), X.dtype) if out is None else out
         same = X.dtype is W.dtype is of_X.dtype is of_W.dtype is of_b.dtype is dY.dtype in FLOATS
         if same or native(X, W, of_X, of_W, of_b, dY):

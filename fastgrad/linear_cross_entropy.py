@@ -11,7 +11,7 @@ from typing import SupportsIndex
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ._arguments import FLOATS, INTEGERS, NOTHING, UNUSUAL, native
+from ._arguments import FLOATS, INTEGERS, NOTHING, UNUSUAL, native, optional
 from ._losses import call_loss, checked_options, reduced
 from .kernels import linear_cross_entropy as kernels
 
@@ -79,7 +79,7 @@ def linear_cross_entropy(
     if weight is None and sample_weight is None and not options[1]:
         try:
             nothing, none = NOTHING[X.dtype, 1], NOTHING[X.dtype, 2]
-            bias, loss = nothing if b is None else b, np.empty(X.shape[0], X.dtype)
+            bias, loss = optional(b, X.dtype, 1), np.empty(X.shape[0], X.dtype)
             if (X.dtype is W.dtype is bias.dtype in FLOATS and target.dtype is INTEGERS) or native(X, W, bias, target):
                 rest = target, nothing, nothing, nothing, loss, none, none, nothing
                 if kernels.of_indices(X, W, bias, *rest, *options[:3], 1.0, options[3]):
@@ -165,7 +165,7 @@ def linear_cross_entropy_value_and_grad(
     if weight is None and sample_weight is None and dloss is None and not options[1]:
         try:
             nothing = NOTHING[X.dtype, 1]
-            bias, loss = nothing if b is None else b, np.empty(X.shape[0], X.dtype)
+            bias, loss = optional(b, X.dtype, 1), np.empty(X.shape[0], X.dtype)
             if out is None:
                 dX, dW, db = np.empty(X.shape, X.dtype), np.empty(W.shape, W.dtype), np.empty(W.shape[0], W.dtype)
             else:

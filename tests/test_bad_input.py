@@ -123,8 +123,8 @@ def test_messages_say_what_was_got_and_what_is_needed():
             "affine_jvp: dX has shape (0, 16) but X has shape (8, 16)",
         ),
         (
-            lambda: fg.affine(X, W, np.ones(0)),
-            "affine: b has shape (0,) but beside X of shape (8, 16) and W of shape (4, 16) it needs (4,)",
+            lambda: fg.linear_cross_entropy(X, W, np.ones(0), np.zeros(8, np.int64)),
+            "linear_cross_entropy: b has shape (0,) but beside X of shape (8, 16) and W of shape (4, 16) it needs (4,)",
         ),
         (
             lambda: fg.affine_dw(np.ones((7, 3)), X),
