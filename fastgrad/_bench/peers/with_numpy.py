@@ -53,8 +53,7 @@ def softmax_vjp(dY, Y):
     return Y * (dY - (dY * Y).sum(-1, keepdims=True))
 
 
-def softmax_jvp(dS, Y):
-    return Y * (dS - (dS * Y).sum(-1, keepdims=True))
+softmax_jvp = softmax_vjp  # the Jacobian is symmetric
 
 
 def softmax_jacobian(Y):
