@@ -12,9 +12,9 @@ import math
 import random
 from collections import defaultdict
 
-from fastgrad._bench import DTYPES, measurement
+from fastgrad._bench import measurement
 from fastgrad._bench.report import duration
-from fastgrad._functions import FUNCTIONS
+from fastgrad._functions import DTYPES, FUNCTIONS
 
 
 def random_size(rng, largest):

@@ -10,7 +10,8 @@ import numpy as np
 from numba.core.registry import cpu_target
 
 from . import __version__, affine_vjp
-from ._warmup import DTYPES, every_kernel
+from ._functions import DTYPES
+from ._warmup import every_kernel
 from .kernels import _cache, _product
 from .kernels._simd import VECTOR_BYTES, cpu_features
 from .kernels._tile import TileShape

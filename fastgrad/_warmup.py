@@ -20,9 +20,8 @@ from pathlib import Path
 from numba.core import types
 
 from . import kernels
+from ._functions import DTYPES
 from .kernels import _cache
-
-DTYPES = ("float32", "float64")
 
 
 def add_arguments(parser):

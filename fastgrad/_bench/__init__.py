@@ -11,7 +11,7 @@ import argparse
 import os
 import re
 
-DTYPES = ("float32", "float64")
+from .._functions import DTYPES, FUNCTIONS
 
 
 def add_arguments(parser):
@@ -70,8 +70,6 @@ def _shapes(text):
 
 
 def _functions(text):
-    from .._functions import FUNCTIONS
-
     return _known(text, FUNCTIONS, "function")
 
 

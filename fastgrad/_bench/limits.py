@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 import numba
 import numpy as np
 
+from .._functions import DTYPES
 from ..kernels._simd import cpu_features, fma, load, splat, store
 
 _COUNT, _REPEATS = 2_000_000, 9
@@ -39,7 +40,7 @@ def measure():
     """The limits for as many threads as Numba has; takes a few seconds."""
     return Limits(
         numba.get_num_threads(),
-        {name: _peak(name) for name in ("float32", "float64")},
+        {dtype: _peak(dtype) for dtype in DTYPES},
         [(size, _copy_rate(size)) for size in _SIZES],
     )
 
