@@ -126,8 +126,8 @@ class LossCall(Call):
             if name in plain:
                 fit = builder.and_(fit, self._ask(_are_not_negative, [self._vector(plain, name)]))
         if self.by_index:
-            options = [(types.int64, self._ignore_index()), (types.int64, self.sizes["k"])]
-            return builder.and_(fit, self._ask(_are_indices, [self._vector(plain, "target"), *options]))
+            options = [(types.int64, self.sizes["k"]), (types.int64, self._ignore_index())]
+            return builder.and_(fit, self._ask(kernels.in_range.py_func, [self._vector(plain, "target"), *options]))
         return builder.and_(fit, self._are_distributions(plain))
 
     def _are_distributions(self, plain):
@@ -159,13 +159,6 @@ def _are_not_negative(weights):
     fit = True
     for weight in weights:
         fit &= weight >= 0
-    return fit
-
-
-def _are_indices(target, ignore_index, classes):
-    fit = True
-    for y in target:
-        fit &= (y == ignore_index) | ((y >= 0) & (y < classes))
     return fit
 
 
