@@ -191,3 +191,54 @@ def test_a_pair_is_two_vectors(dtype):
     result = np.empty_like(x)
     in_pairs(x, result)
     np.testing.assert_array_equal(result, on_vectors(mixed, (x,), 1))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("count", "whole"), [(1, 0), (2, 1), (4, 2), (8, 0), (8, 4)])
+def test_several_vectors_with_one_mask(dtype, count, whole):
+    """No element behind the mask is read or written; halves and a repeated vector have their lanes in order."""
+    times = simd.Times(count, whole)
+    first_of, load_masked, repeated, halves = simd.first_of, simd.load_masked, simd.repeated, simd.halves
+    store_masked, splat, load = simd.store_masked, simd.splat, simd.load
+
+    @numba.njit
+    def run(x, size, result):
+        inside = first_of(times, x, size)
+        store_masked(result, 0, load_masked(x, 0, inside, splat(x, -1)) + repeated(times, load(x, 0)), inside)
+
+    @numba.njit
+    def exchange(x, result):
+        one, other = halves(load_masked(x, 0, times, splat(x, -1)))
+        store_masked(result, 0, other, None)
+        store_masked(result, result.size // 2, one, None)
+
+    lanes = count * L[dtype]
+    for size in (whole * L[dtype], whole * L[dtype] + 1, lanes - 1, lanes, lanes + 5):
+        x = np.arange(1, lanes + 1, dtype=dtype)
+        result, expected = np.full(lanes + 3, 7, dtype), np.full(lanes + 3, 7, dtype)
+        stop = min(size, lanes)
+        run(x if size >= L[dtype] else np.resize(x, max(stop, L[dtype])), size, result)
+        expected[:stop] = (x + np.tile(x[: L[dtype]], count))[:stop]
+        np.testing.assert_array_equal(result, expected)
+    if count > 1:
+        result = np.empty(lanes, dtype)
+        exchange(x, result)
+        np.testing.assert_array_equal(result, np.roll(x, lanes // 2))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("count", [1, 2, 4, 8])
+def test_first_true(dtype, count):
+    times = simd.Times(count)
+    first_true, load_masked, splat = simd.first_true, simd.load_masked, simd.splat
+
+    @numba.njit
+    def run(x):
+        return first_true(load_masked(x, 0, times, splat(x, 0)) > 0.0)
+
+    lanes = count * L[dtype]
+    assert run(np.zeros(lanes, dtype)) == lanes
+    for place in range(lanes):
+        x = np.zeros(lanes, dtype)
+        x[place] = x[lanes - 1] = 1
+        assert run(x) == place

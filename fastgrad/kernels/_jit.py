@@ -149,12 +149,12 @@ def kernel(signature, cost, accepts=_any, options=None):
 
         entry._compile_for_args = compile_for_plain  # Numba calls this for types that it has no binary for yet
 
-        def run(*args):
-            status = entry(*args, _IF_SMALL)
-            if status > _DONE:
+        def finish(status, *args):
+            if status != _MISFIT:
                 _run_large(entry, parallel, args, status)
             return status != _MISFIT
 
+        run = _caller(count - 1, entry, finish)
         run.signature = signature
         run.dispatchers = ({"parallel": parallel} if cost else {}) | {"entry": entry}
         run.options = loops.__code__.co_varnames[len(signature.inputs + signature.outputs) : count - 1]
@@ -178,6 +178,18 @@ def _with_arguments(count, function):
         13: lambda a, b, c, d, e, f, g, h, i, j, k, m, n: function((a, b, c, d, e, f, g, h, i, j, k, m, n)),
         14: lambda a, b, c, d, e, f, g, h, i, j, k, m, n, o: function((a, b, c, d, e, f, g, h, i, j, k, m, n, o)),
     }[count]
+
+
+def _caller(count, entry, finish):
+    """A function of `count` arguments that runs small work, and hands over what is large or does not fit. Through
+    *args a call would take 0.1 µs more."""
+    return {
+        2: lambda a, b: (s := entry(a, b, _IF_SMALL)) == _DONE or finish(s, a, b),
+        3: lambda a, b, c: (s := entry(a, b, c, _IF_SMALL)) == _DONE or finish(s, a, b, c),
+        4: lambda a, b, c, d: (s := entry(a, b, c, d, _IF_SMALL)) == _DONE or finish(s, a, b, c, d),
+        5: lambda a, b, c, d, e: (s := entry(a, b, c, d, e, _IF_SMALL)) == _DONE or finish(s, a, b, c, d, e),
+        6: lambda a, b, c, d, e, f: (s := entry(a, b, c, d, e, f, _IF_SMALL)) == _DONE or finish(s, a, b, c, d, e, f),
+    }.get(count, lambda *args: (s := entry(*args, _IF_SMALL)) == _DONE or finish(s, *args))
 
 
 def _types(signature, options, dtype):

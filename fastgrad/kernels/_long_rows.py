@@ -9,22 +9,31 @@ import numpy as np
 
 from ._jit import device, inlined
 from ._math import INFINITY, exp, expm1, log1p
-from ._simd import compact, first, fma, lanes, load_masked, select, splat, store_masked
-from ._sums import along_row, is_element, omit, row_argmax, row_at_largest, row_max, row_total
+from ._simd import (
+    Times,
+    compact,
+    first,
+    first_of,
+    first_true,
+    fma,
+    lane_max,
+    lane_sum,
+    lanes,
+    load_masked,
+    repeated,
+    select,
+    splat,
+    store_masked,
+)
+from ._sums import UP_TO_OCTET, along_row, is_element, omit, row_argmax, row_max, row_total, times
 
 
 @inlined
-def _exp_into(data, j, inside):
+def _add_exp_into(total, data, j, inside):
     S, Y, i, largest = data
     e = exp(load_masked(S, (i, j), inside, -splat(S, INFINITY)) - largest)
     store_masked(Y, (i, j), e, inside)
-    return e
-
-
-@inlined
-def _times(data, j, inside):
-    Y, i, factor = data
-    store_masked(Y, (i, j), load_masked(Y, (i, j), inside, factor) * factor, inside)
+    return total + e
 
 
 @device
@@ -35,15 +44,15 @@ def softmax(S, Y, start, stop, T, M):
     for i in range(start, stop):
         T[i - start] = row_max(S, i)
     for i in range(start, stop):
-        T[i - start] = 1 / row_total(_exp_into, (S, Y, i, splat(S, T[i - start])), k)
+        T[i - start] = 1 / row_total(_add_exp_into, (S, Y, i, splat(S, T[i - start])), k)
     for i in range(start, stop):
-        along_row(_times, (Y, i, splat(S, T[i - start])), k)
+        along_row(times, (Y, i, splat(S, T[i - start])), k)
 
 
 @inlined
-def _weighted_shift(data, j, inside):
+def _add_weighted_shift(total, data, j, inside):
     G, Y, i, shift = data
-    return load_masked(Y, (i, j), inside, splat(Y, 0)) * (load_masked(G, (i, j), inside, shift) - shift)
+    return fma(load_masked(Y, (i, j), inside, splat(Y, 0)), load_masked(G, (i, j), inside, shift) - shift, total)
 
 
 @inlined
@@ -57,23 +66,55 @@ def _times_shifted(data, j, inside):
     store_masked(out, (i, j), value, inside)
 
 
+ONE, UP_TO_PAIR, UP_TO_QUAD = Times(1), Times(2, 1), Times(4, 2)
+
+
+@inlined
+def _product_of_few(whole, G, Y, out, start, count, T, accumulate):
+    """The same for rows of so many vectors at most"""
+    k = Y.shape[1]
+    inside, zeros = first_of(whole, Y, k), splat(Y, 0)
+    for r in range(count):
+        y = load_masked(Y, (start + r, 0), inside, zeros)
+        m = first_true(y == repeated(whole, splat(Y, lane_max(y))))
+        T[r] = G[start + r, min(m, k - 1)]
+    for r in range(count):
+        shift = splat(G, T[r])
+        y = load_masked(Y, (start + r, 0), inside, zeros)
+        h = load_masked(G, (start + r, 0), inside, shift) - shift
+        value = y * (h - splat(Y, lane_sum(y * h)))
+        if accumulate:
+            value = load_masked(out, (start + r, 0), inside, zeros) + value
+        store_masked(out, (start + r, 0), value, inside)
+
+
 @device
 def softmax_product(G, Y, out, start, stop, T, M, accumulate):
     """out[i, j] (+)= Y_j (h_j − Σ_c Y_c h_c) with h = G − G_m"""
     compact()
-    k, count = Y.shape[1], stop - start
+    k, L, count = Y.shape[1], lanes(Y), stop - start
+    if k <= 8 * L:
+        if k <= L:
+            _product_of_few(ONE, G, Y, out, start, count, T, accumulate)
+        elif k <= 2 * L:
+            _product_of_few(UP_TO_PAIR, G, Y, out, start, count, T, accumulate)
+        elif k <= 4 * L:
+            _product_of_few(UP_TO_QUAD, G, Y, out, start, count, T, accumulate)
+        else:
+            _product_of_few(UP_TO_OCTET, G, Y, out, start, count, T, accumulate)
+        return
     for r in range(count):
-        T[r] = row_at_largest(Y, G, start + r)
+        T[r] = G[start + r, row_argmax(Y, start + r)]
     for r in range(count):
-        T[count + r] = row_total(_weighted_shift, (G, Y, start + r, splat(G, T[r])), k)
+        T[count + r] = row_total(_add_weighted_shift, (G, Y, start + r, splat(G, T[r])), k)
     for r in range(count):
         along_row(_times_shifted, (G, Y, out, start + r, splat(G, T[r]), splat(G, T[count + r]), accumulate), k)
 
 
 @inlined
-def _others(data, j, inside):
+def _add_other(total, data, j, inside):
     A, i, m = data
-    return omit(load_masked(A, (i, j), inside, splat(A, 0)), j, m)
+    return total + omit(load_masked(A, (i, j), inside, splat(A, 0)), j, m)
 
 
 @device
@@ -82,7 +123,7 @@ def softmax_jacobian(Y, J, r):
     compact()
     k = Y.shape[1]
     m = row_argmax(Y, r)
-    rest = row_total(_others, (Y, r, m), k)
+    rest = row_total(_add_other, (Y, r, m), k)
     for i in range(k):
         for j in range(k):
             J[r, i, j] = -(Y[r, i] * Y[r, j])
@@ -90,9 +131,9 @@ def softmax_jacobian(Y, J, r):
 
 
 @inlined
-def _other_exps(data, j, inside):
+def _add_other_exp(total, data, j, inside):
     S, i, m, largest = data
-    return omit(exp(load_masked(S, (i, j), inside, -splat(S, INFINITY)) - largest), j, m)
+    return total + omit(exp(load_masked(S, (i, j), inside, -splat(S, INFINITY)) - largest), j, m)
 
 
 @inlined
@@ -102,7 +143,7 @@ def _log_rests(S, start, count, T, M):
         M[r] = row_argmax(S, start + r)
         T[r] = S[start + r, M[r]]
     for r in range(count):
-        T[count + r] = row_total(_other_exps, (S, start + r, M[r], splat(S, T[r])), S.shape[1])
+        T[count + r] = row_total(_add_other_exp, (S, start + r, M[r], splat(S, T[r])), S.shape[1])
     for r in range(0, count, lanes(T)):
         inside = first(T, count - r)
         store_masked(T, count + r, log1p(load_masked(T, count + r, inside, splat(T, 0))), inside)
@@ -145,7 +186,7 @@ def log_softmax_vjp(dL, L, dS, start, stop, T, M, accumulate):
         M[r] = row_argmax(L, start + r)
         T[r], T[count + r] = L[start + r, M[r]], dL[start + r, M[r]]
     for r in range(count):
-        T[2 * count + r] = row_total(_others, (dL, start + r, M[r]), k)
+        T[2 * count + r] = row_total(_add_other, (dL, start + r, M[r]), k)
     for r in range(0, count, lanes(T)):
         inside, zeros = first(T, count - r), splat(T, 0)
         largest, of_m = load_masked(T, r, inside, zeros), load_masked(T, count + r, inside, zeros)
@@ -158,10 +199,10 @@ def log_softmax_vjp(dL, L, dS, start, stop, T, M, accumulate):
 
 
 @inlined
-def _exp_weighted_shift(data, j, inside):
+def _add_exp_weighted_shift(total, data, j, inside):
     dS, L, i, shift = data
     p = exp(load_masked(L, (i, j), inside, -splat(L, INFINITY)))
-    return p * (load_masked(dS, (i, j), inside, shift) - shift)
+    return fma(p, load_masked(dS, (i, j), inside, shift) - shift, total)
 
 
 @device
@@ -170,19 +211,18 @@ def log_softmax_jvp(dS, L, dL, start, stop, T, M):
     compact()
     k, count = L.shape[1], stop - start
     for r in range(count):
-        T[r] = row_at_largest(L, dS, start + r)
+        T[r] = dS[start + r, row_argmax(L, start + r)]
     for r in range(count):
-        T[count + r] = row_total(_exp_weighted_shift, (dS, L, start + r, splat(L, T[r])), k)
+        T[count + r] = row_total(_add_exp_weighted_shift, (dS, L, start + r, splat(L, T[r])), k)
     for r in range(count):
         along_row(_minus_both, (dS, dL, start + r, splat(L, T[r]), splat(L, T[count + r])), k)
 
 
 @inlined
-def _nan_alone(data, j, inside):
+def _add_nan(total, data, j, inside):
     S, i = data
-    zeros = splat(S, 0)
-    x = load_masked(S, (i, j), inside, zeros)
-    return select(x == x, zeros, x)
+    x = load_masked(S, (i, j), inside, splat(S, 0))
+    return select(x == x, total, x)
 
 
 @device
@@ -193,6 +233,6 @@ def logsumexp(S, sums, start, stop, T, M):
     _log_rests(S, start, count, T, M)
     for r in range(count):
         if np.isinf(T[r]):
-            sums[start + r] = T[r] + row_total(_nan_alone, (S, start + r), S.shape[1])
+            sums[start + r] = T[r] + row_total(_add_nan, (S, start + r), S.shape[1])
         else:
             sums[start + r] = T[r] + T[count + r]

@@ -19,8 +19,8 @@ import numpy as np
 from . import _short_rows as short
 from ._jit import device, inlined
 from ._math import INFINITY, exp, log1p
-from ._simd import compact, first, lane, lanes, load, load_masked, maximum, select, splat, store, store_masked
-from ._sums import is_element, omit, row_argmax, row_max, row_total, scalar
+from ._simd import compact, first, fma, lane, lanes, load, load_masked, maximum, select, splat, store, store_masked
+from ._sums import along_row, is_element, omit, row_argmax, row_max, row_total, scalar, times
 
 # --- rows whose target is one class ----------------------------------------------------------------------------------
 
@@ -115,17 +115,17 @@ def short_rows(S, given, options, loss, dS, i, rows, T):
 
 
 @inlined
-def _other_exps(data, j, inside):
+def _add_other_exp(total, data, j, inside):
     S, i, y, largest = data
-    return omit(exp(load_masked(S, (i, j), inside, -splat(S, INFINITY)) - largest), j, y)
+    return total + omit(exp(load_masked(S, (i, j), inside, -splat(S, INFINITY)) - largest), j, y)
 
 
 @inlined
-def _other_exps_into(data, j, inside):
+def _add_other_exp_into(total, data, j, inside):
     S, i, y, largest, dS = data
     e = exp(load_masked(S, (i, j), inside, -splat(S, INFINITY)) - largest)
     store_masked(dS, (i, j), e, inside)
-    return omit(e, j, y)
+    return total + omit(e, j, y)
 
 
 @device
@@ -139,9 +139,9 @@ def long_rows(S, given, options, loss, dS, i, rows, T):
         if T[_Y * L + p] >= 0:
             r, y, largest = i + p, target[i + p], row_max(S, i + p)
             if dS.size:
-                others = row_total(_other_exps_into, (S, r, y, splat(S, largest), dS), k)
+                others = row_total(_add_other_exp_into, (S, r, y, splat(S, largest), dS), k)
             else:
-                others = row_total(_other_exps, (S, r, y, splat(S, largest)), k)
+                others = row_total(_add_other_exp, (S, r, y, splat(S, largest)), k)
         T[_LARGEST * L + p], T[_OTHERS * L + p] = largest, others
     _finish(T, options[1], loss, i, rows)
     if dS.size:
@@ -149,10 +149,7 @@ def long_rows(S, given, options, loss, dS, i, rows, T):
             if T[_Y * L + p] < 0:
                 dS[i + p] = 0
                 continue
-            slope = splat(S, T[_SLOPE * L + p])
-            for j in range(0, k, L):
-                inside = first(S, k - j)
-                store_masked(dS, (i + p, j), load_masked(dS, (i + p, j), inside, slope) * slope, inside)
+            along_row(times, (dS, i + p, splat(S, T[_SLOPE * L + p])), k)
             dS[i + p, target[i + p]] = T[_ENTRY * L + p]
 
 
@@ -176,25 +173,32 @@ def _share(data, i, j, inside):
 
 
 @inlined
-def _other_shares(data, j, inside):
+def _add_other_share(total, data, j, inside):
     _, share, i, m = data
-    return omit(_share(share, i, j, inside), j, m)
+    return total + omit(_share(share, i, j, inside), j, m)
 
 
 @inlined
-def _distances(data, j, inside):
+def _add_distance(total, data, j, inside):
     """a_c (S_m − S_c): 0 where a_c is, even if S_c is −∞"""
     S, share, i, largest = data
     a = _share(share, i, j, inside)
-    return select(a == 0.0, splat(S, 0), a * (largest - load_masked(S, (i, j), inside, largest)))
+    return select(a == 0.0, total, fma(a, largest - load_masked(S, (i, j), inside, largest), total))
 
 
 @inlined
-def _unsmoothed(data, j, inside):
+def _add_unsmoothed(total, data, j, inside):
     _, share, i = data
     probabilities, y, weight, _, _ = share
     w = load_masked(weight, j, inside, splat(weight, 0))
-    return w * _target(probabilities, y, i, j, inside, w)
+    return fma(w, _target(probabilities, y, i, j, inside, w), total)
+
+
+@inlined
+def _spread_gradient(data, j, inside):
+    S, share, dS, i, largest, slope, g = data
+    e = exp(load_masked(S, (i, j), inside, largest) - largest)
+    store_masked(dS, (i, j), e * slope - _share(share, i, j, inside) * g, inside)
 
 
 @inlined
@@ -205,24 +209,21 @@ def spread_row(S, probabilities, y, weight, w, g, smoothing, z, loss, dS, i):
     m = row_argmax(S, i)
     at_m = S[i, m]
     largest = splat(S, at_m)
-    others = row_total(_other_exps, (S, i, m, largest), k) + (at_m - at_m)  # an infinite S_m makes the row NaN
-    other_shares = row_total(_other_shares, (S, share, i, m), k)
+    others = row_total(_add_other_exp, (S, i, m, largest), k) + (at_m - at_m)  # an infinite S_m makes the row NaN
+    other_shares = row_total(_add_other_share, (S, share, i, m), k)
     a_m = lane(_share(share, i, m, first(S, 1)), 0)
     shares = other_shares + a_m
-    distance = row_total(_distances, (S, share, i, largest), k)
+    distance = row_total(_add_distance, (S, share, i, largest), k)
     rest = scalar(log1p, S, others)
     lse = at_m + rest
     q = z * lse
     if z != 0:
-        q = q * row_total(_unsmoothed, (S, share, i), k)
+        q = q * row_total(_add_unsmoothed, (S, share, i), k)
     loss[i] = w * ((shares * rest + distance) + q * lse)
     if dS.size:
         largest_entry = g * ((other_shares + 2 * q) - a_m * others) / (1 + others)
         slope, g = splat(S, g * (shares + 2 * q) / (1 + others)), splat(S, g)
-        for j in range(0, k, lanes(S)):
-            inside = first(S, k - j)
-            e = exp(load_masked(S, (i, j), inside, largest) - largest)
-            store_masked(dS, (i, j), e * slope - _share(share, i, j, inside) * g, inside)
+        along_row(_spread_gradient, (S, share, dS, i, largest, slope, g), k)
         dS[i, m] = largest_entry
 
 

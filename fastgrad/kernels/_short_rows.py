@@ -124,30 +124,6 @@ def softmax(S, Y, i, T):
 
 
 @inlined
-def _weighted_shift(data, c):
-    T, shift, G0 = data
-    at = c * lanes(T)
-    h = load(T, G0 + at) - shift
-    store(T, G0 + at, h)
-    return load(T, at) * h
-
-
-@device
-def softmax_product(G, Y, out, i, T, accumulate):
-    """out[r, c] (+)= Y_c (h_c − Σ_j Y_j h_j) with h = G − G_m"""
-    compact()
-    k, L = Y.shape[1], lanes(Y)
-    G0 = MOST * L
-    gather(Y, i, T, 0)
-    gather(G, i, T, G0)
-    _, m = _argmax(T, 0, k)
-    mean = class_total(_weighted_shift, (T, _pick(T, G0, k, m), G0), k)
-    for c in range(k):
-        store(T, c * L, load(T, c * L) * (load(T, G0 + c * L) - mean))
-    _scatter_sum(T, 0, G0, out, i, accumulate)
-
-
-@inlined
 def _other_exps(data, c):
     T, m, largest = data
     e = exp(load(T, c * lanes(T)) - largest)

@@ -120,23 +120,27 @@ def compile_time(python_class, numba_class, fields):
 compile_time(Constant, _ConstantType, ("values",))
 
 
-class Pair:
-    """In place of a mask: two vectors next to each other, as one Vec.
+class Times:
+    """In place of a mask: so many vectors next to each other, as one Vec.
 
-    What is done to it are two instructions next to each other that do not wait for one another. Of long formulas that
-    are written one vector after the other, a CPU sees too little at a time: sigmoid takes 1.2 times as long. Of four
-    vectors, most constants are pushed out of the registers, and nothing is gained. A single vector used beside a pair
-    stands for both.
+    What is done to a pair are two instructions next to each other that do not wait for one another. Of long formulas
+    that are written one vector after the other, a CPU sees too little at a time: sigmoid takes 1.2 times as long. Of
+    four vectors, most constants are pushed out of the registers, and nothing is gained. A single vector used beside
+    wider ones is repeated. Of the vectors that a mask covers in part, so many are known to be whole.
     """
 
-
-class _PairType(types.Dummy):
-    def __init__(self):
-        super().__init__(name="Pair")
+    def __init__(self, count, whole=0):
+        self.count, self.whole = count, whole
 
 
-compile_time(Pair, _PairType, ())
-PAIR = Pair()
+class _TimesType(types.Dummy):
+    def __init__(self, count, whole):
+        self.count, self.whole = count, whole
+        super().__init__(name=f"Times({count}, {whole})")
+
+
+compile_time(Times, _TimesType, ("count", "whole"))
+PAIR, QUAD = Times(2), Times(4)
 
 
 # --- emitting LLVM ---------------------------------------------------------------------------------------------------
@@ -222,17 +226,42 @@ def lane_numbers(typingctx, like):
     return vec(like), codegen
 
 
+def _first(context, builder, mask, count_type, count, whole=0):
+    """The lanes with numbers below the count, which is brought to 32 bits: half the work of 64. So many are known."""
+    count = context.cast(builder, count, count_type, types.int64)
+    none, all_ = I64(0), I64(mask.lanes)
+    count = builder.select(builder.icmp_signed("<", count, none), none, count)
+    count = builder.select(builder.icmp_signed(">", count, all_), all_, count)
+    ints = ir.VectorType(I32, mask.lanes)
+    wanted = broadcast(builder, builder.trunc(count, I32), ints)
+    inside = builder.icmp_signed("<", ir.Constant(ints, list(range(mask.lanes))), wanted)
+    known = [0] * whole + list(range(mask.lanes + whole, 2 * mask.lanes))
+    return builder.shuffle_vector(ir.Constant(inside.type, [1] * mask.lanes), inside, ir.Constant(ints, known))
+
+
 @intrinsic
 def first(typingctx, like, count):
     """The Mask of the first `count` lanes: none where count is not positive, all where it is large."""
     mask = Mask(vec_like(like).lanes)
+    return mask(like, count), lambda context, builder, sig, args: _first(context, builder, mask, count, args[1])
+
+
+@intrinsic
+def first_of(typingctx, times, like, count):
+    """The same for so many vectors of the dtype of `like`."""
+    mask, whole = Mask(Vec(like.dtype, times.count).lanes), times.whole * Vec(like.dtype).lanes
 
     def codegen(context, builder, sig, args):
-        ints = ir.VectorType(I64, mask.lanes)
-        wanted = broadcast(builder, context.cast(builder, args[1], count, types.int64), ints)
-        return builder.icmp_signed("<", ir.Constant(ints, list(range(mask.lanes))), wanted)
+        return _first(context, builder, mask, count, args[2], whole)
 
-    return mask(like, count), codegen
+    return mask(times, like, count), codegen
+
+
+@intrinsic
+def repeated(typingctx, times, x):
+    """A vector as so many next to each other."""
+    wide = Vec(x.dtype, times.count)
+    return wide(times, wide), lambda context, builder, sig, args: args[1]
 
 
 @intrinsic
@@ -253,9 +282,12 @@ def load(typingctx, array, index):
 def load_masked(typingctx, array, index, mask, other):
     """The lanes that start at array[index] where the mask is true (no other is read), and `other` elsewhere.
 
-    For the mask None, all of them; for PAIR, those of two vectors.
+    For the mask None, all of them; for PAIR, those of two vectors, and so on, as for a mask of so many.
     """
-    vec = Vec(array.dtype, 2 if isinstance(mask, _PairType) else 1)
+    times = mask.count if isinstance(mask, _TimesType) else 1
+    if isinstance(mask, Mask):
+        times = mask.lanes // Vec(array.dtype).lanes
+    vec = Vec(array.dtype, times)
 
     def codegen(context, builder, sig, args):
         where = _indices(context, builder, index, args[1])
@@ -281,7 +313,7 @@ def store(typingctx, array, index, value):
 
 @intrinsic
 def store_masked(typingctx, array, index, value, mask):
-    """array[index:] = value in the lanes where the mask is true (None or PAIR: in all); nothing else is touched."""
+    """array[index:] = value in the lanes where the mask is true (None or `Times`: in all); nothing else is touched."""
 
     def codegen(context, builder, sig, args):
         where = _indices(context, builder, index, args[1])
@@ -524,20 +556,33 @@ def _smaller_int(builder, a, b):
 
 
 @intrinsic
-def pair_sum(typingctx, x):
-    """The sum of the two vectors of a Vec that was read with PAIR."""
-    vec = Vec(x.dtype)
+def halves(typingctx, x):
+    """The first and the second half of the vectors of a Vec."""
+    half = Vec(x.dtype, x.times // 2)
 
     def codegen(context, builder, sig, args):
-        parts = (ir.Constant(ir.VectorType(I32, vec.lanes), list(range(s, s + vec.lanes))) for s in (0, vec.lanes))
-        return builder.fadd(*(builder.shuffle_vector(args[0], args[0], part) for part in parts))
+        orders = (ir.Constant(ir.VectorType(I32, half.lanes), list(range(s, s + half.lanes))) for s in (0, half.lanes))
+        parts = [builder.shuffle_vector(args[0], args[0], order) for order in orders]
+        return context.make_tuple(builder, sig.return_type, parts)
 
-    return vec(x), codegen
+    return types.UniTuple(half, 2)(x), codegen
 
 
 lane_sum = _across(ir.IRBuilder.fadd, "The sum of all lanes, always in the same order.")
 lane_max = _across(_larger, "The largest lane, where none is NaN.")
 lane_min_int = _across(_smaller_int, "The smallest lane of an integer Vec.")
+
+
+@intrinsic
+def first_true(typingctx, mask):
+    """The number of the first lane where the mask is true; the number of lanes where there is none."""
+
+    def codegen(context, builder, sig, args):
+        word = ir.IntType(mask.lanes)
+        found = builder.cttz(builder.bitcast(args[0], word), ir.Constant(ir.IntType(1), 0))
+        return builder.zext(found, I64) if mask.lanes < 64 else builder.trunc(found, I64) if mask.lanes > 64 else found
+
+    return types.intp(mask), codegen
 
 
 @intrinsic

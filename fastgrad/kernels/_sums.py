@@ -1,8 +1,8 @@
 """Sums and maxima along one row of a matrix, each in one order that depends on the length of the row alone.
 
-Lane l of a vector takes the elements l, l + L, l + 2L, …. Four vectors are added as (0 + 1) + (2 + 3), such blocks by
-TwoSum (the rounding of each addition is kept and added at the end, so the error does not grow with the row), and the
-lanes by the fixed tree of `lane_sum`.
+Two vectors at a time, even and odd pairs are summed on their own, so that none waits for the one before. After every
+_BLOCK elements these sums are added by TwoSum (the rounding of each addition is kept and added at the end, so the error
+does not grow with the row); the lanes are added by the fixed tree of `lane_sum`.
 """
 
 import numpy as np
@@ -11,43 +11,50 @@ from ._jit import inlined
 from ._math import INFINITY
 from ._simd import (
     PAIR,
-    first,
+    QUAD,
+    Times,
+    first_of,
+    first_true,
+    halves,
     lane,
     lane_max,
     lane_min_int,
     lane_numbers,
     lane_sum,
     lanes,
-    load,
     load_masked,
     maximum,
-    pair_sum,
+    repeated,
     select,
     splat,
+    store_masked,
 )
 
-_REMEMBERED = 32  # vectors: up to here, to read a second row beside the first is faster than to find a place
+UP_TO_OCTET = Times(8, 4)
+_BLOCK = 2048  # elements, a multiple of four vectors
 
 
 @inlined
-def row_total(term, data, k):
-    """Σ_j term(data, j), where term(data, j, mask) gives the lanes from j on, and 0 where the mask is false."""
-    L = lanes(data[0])
-    high = low = zero = splat(data[0], 0)
-    whole = k // (4 * L) * (4 * L)
-    for j in range(0, whole, 4 * L):
-        high, low = _add_exactly(high, low, pair_sum(term(data, j, PAIR)) + pair_sum(term(data, j + 2 * L, PAIR)))
+def row_total(add, data, k):
+    """Σ_j of what add(total, data, j, mask) adds to a total: terms of the lanes from j on where the mask is true."""
+    step = 2 * lanes(data[0])
+    zeros = repeated(PAIR, splat(data[0], 0))
+    high = low = one = other = zeros
+    whole = k // (2 * step) * (2 * step)
+    for j in range(0, whole, 2 * step):
+        one, other = add(one, data, j, PAIR), add(other, data, j + step, PAIR)
+        if (j + 2 * step) % _BLOCK == 0:
+            high, low = _add_exactly(high, low, one + other)
+            one = other = zeros
     if whole < k:
-        a = term(data, whole, first(data[0], k - whole))
-        b = c = d = zero
-        if whole + L < k:
-            b = term(data, whole + L, first(data[0], k - whole - L))
-        if whole + 2 * L < k:
-            c = term(data, whole + 2 * L, first(data[0], k - whole - 2 * L))
-        if whole + 3 * L < k:
-            d = term(data, whole + 3 * L, first(data[0], k - whole - 3 * L))
-        high, low = _add_exactly(high, low, (a + b) + (c + d))
-    return lane_sum(select(low == low, high + low, high))  # an infinite sum has lost NaN
+        one = add(one, data, whole, first_of(PAIR, data[0], k - whole))
+    if whole + step < k:
+        other = add(other, data, whole + step, first_of(PAIR, data[0], k - whole - step))
+    total = one + other
+    if k > _BLOCK:
+        high, low = _add_exactly(high, low, total)
+        total = select(low == low, high + low, high)  # an infinite sum has lost NaN
+    return lane_sum(total)
 
 
 @inlined
@@ -61,84 +68,80 @@ def _add_exactly(high, low, x):
 @inlined
 def row_max(A, i):
     """max_j A[i, j], NaN passed over; −∞ for a row that holds nothing else."""
-    k, L = A.shape[1], lanes(A)
-    lowest = -splat(A, INFINITY)
+    k, step = A.shape[1], 2 * lanes(A)
+    lowest = repeated(PAIR, -splat(A, INFINITY))
     best = other = lowest
-    whole = k // (2 * L) * (2 * L)
-    for j in range(0, whole, 2 * L):
-        best = maximum(load_masked(A, (i, j), None, lowest), best)
-        other = maximum(load_masked(A, (i, j + L), None, lowest), other)
-    for j in range(whole, k, L):
-        best = maximum(load_masked(A, (i, j), first(A, k - j), lowest), best)
+    whole = k // step * step
+    for j in range(0, whole, step):
+        best, other = other, maximum(load_masked(A, (i, j), PAIR, lowest), best)
+    if whole < k:
+        best = maximum(load_masked(A, (i, whole), first_of(PAIR, A, k - whole), lowest), best)
     return lane_max(maximum(best, other))
 
 
 @inlined
+def _largest_of_four(A, i, j, mask, lowest):
+    one, other = halves(load_masked(A, (i, j), mask, lowest))
+    one, other = halves(maximum(one, maximum(other, lowest)))
+    return maximum(one, maximum(other, lowest))
+
+
+@inlined
+def _argmax_of_few(vectors, A, i):
+    lowest = -splat(A, INFINITY)
+    x = maximum(load_masked(A, (i, 0), first_of(vectors, A, A.shape[1]), lowest), lowest)
+    return min(first_true(x == repeated(vectors, splat(A, lane_max(x)))), A.shape[1] - 1)
+
+
+@inlined
 def row_argmax(A, i):
-    """A j with the largest A[i, j], of several always the same; NaN passed over; 0 for a row that holds nothing else.
+    """The first j with the largest A[i, j]; NaN passed over; 0 for a row that holds nothing else.
 
     Four vectors are looked at together, and the place is sought among the four at the end: it takes half the time of
     remembering a place for each.
     """
-    k, L = A.shape[1], lanes(A)
+    k, step = A.shape[1], 4 * lanes(A)
+    if k <= step:
+        return _argmax_of_few(QUAD, A, i)
+    if k <= 2 * step:
+        return _argmax_of_few(UP_TO_OCTET, A, i)
     lowest = -splat(A, INFINITY)
     best = lowest
     numbers = lane_numbers(A)
     four = where = numbers - numbers  # which four, not which element: that could be more than 2³¹
-    whole = k // (4 * L) * (4 * L)
-    for j in range(0, whole, 4 * L):
-        largest = maximum(load(A, (i, j)), lowest)
-        for v in range(1, 4):
-            largest = maximum(load(A, (i, j + v * L)), largest)
+    whole = k // step * step
+    for j in range(0, whole, step):
+        largest = _largest_of_four(A, i, j, QUAD, lowest)
         where = select(largest > best, four, where)
         best = maximum(largest, best)
         four = four + 1
-    for j in range(whole, k, L):
-        x = load_masked(A, (i, j), first(A, k - j), lowest)
-        where = select(x > best, four, where)
-        best = maximum(x, best)
+    if whole < k:
+        largest = _largest_of_four(A, i, whole, first_of(QUAD, A, k - whole), lowest)
+        where = select(largest > best, four, where)
+        best = maximum(largest, best)
     top = lane_max(best)
     none = numbers - numbers + np.int32(2**31 - 1)
-    has_top = best == splat(A, top)
-    of_four = lane_min_int(select(has_top, where, none))
-    m = np.intp(of_four) * (4 * L) + lane_min_int(select(has_top & (where == of_four), numbers, none))
-    found = np.intp(0)
-    for v in range(3, -1, -1):
-        place = min(m + v * L, k - 1)
-        found = place if A[i, place] == top else found  # without a branch: it would often be guessed wrong
-    return found
-
-
-@inlined
-def row_at_largest(A, B, i):
-    """B[i, m] for an m with the largest A[i, m], of several always the same; NaN in A passed over."""
-    k, L = A.shape[1], lanes(A)
-    if k > _REMEMBERED * L:
-        return B[i, row_argmax(A, i)]
-    lowest = -splat(A, INFINITY)
-    best = there = lowest
-    whole = k // L * L
-    for j in range(0, whole, L):
-        x = load(A, (i, j))
-        there = select(x > best, load(B, (i, j)), there)
-        best = maximum(x, best)
-    if whole < k:
-        inside = first(A, k - whole)
-        x = load_masked(A, (i, whole), inside, lowest)
-        there = select(x > best, load_masked(B, (i, whole), inside, lowest), there)
-        best = maximum(x, best)
-    return lane_max(select(best == splat(A, lane_max(best)), there, lowest))
+    j = np.intp(lane_min_int(select(best == splat(A, top), where, none))) * step
+    four_of_top = load_masked(A, (i, j), first_of(QUAD, A, k - j), lowest)
+    return min(j + first_true(four_of_top == splat(A, top)), k - 1)
 
 
 @inlined
 def along_row(write, data, k):
-    """write(data, j, mask) for each vector of a row, from j on, two at a time as far as they go."""
-    L = lanes(data[0])
-    whole = k // (2 * L) * (2 * L)
-    for j in range(0, whole, 2 * L):
+    """write(data, j, mask) for each two vectors of a row, from j on."""
+    step = 2 * lanes(data[0])
+    whole = k // step * step
+    for j in range(0, whole, step):
         write(data, j, PAIR)
-    for j in range(whole, k, L):
-        write(data, j, first(data[0], k - j))
+    if whole < k:
+        write(data, whole, first_of(PAIR, data[0], k - whole))
+
+
+@inlined
+def times(data, j, inside):
+    """A[i, j] *= factor, for `along_row`"""
+    A, i, factor = data
+    store_masked(A, (i, j), load_masked(A, (i, j), inside, factor) * factor, inside)
 
 
 @inlined

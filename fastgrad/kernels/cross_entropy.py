@@ -35,9 +35,9 @@ _SHORT_VECTORS = 16  # of rows in a unit of work
 
 
 @inlined
-def _elements(data, j, inside):
+def _add_element(total, data, j, inside):
     (vector,) = data
-    return load_masked(vector, j, inside, splat(vector, 0))
+    return total + load_masked(vector, j, inside, splat(vector, 0))
 
 
 @device
@@ -52,7 +52,7 @@ def index_weights(given, ignore_index, loss):
         return np.float64(count)
     for i in range(target.size):
         loss[i] = class_weight(target, weight, sample_weight, ignore_index, i)
-    return np.float64(row_total(_elements, (loss,), loss.size))
+    return np.float64(row_total(_add_element, (loss,), loss.size))
 
 
 @device
@@ -62,7 +62,7 @@ def probability_weights(given):
     target, _, sample_weight, _ = given
     if sample_weight.size == 0:
         return np.float64(target.shape[0])
-    return np.float64(row_total(_elements, (sample_weight,), sample_weight.size))
+    return np.float64(row_total(_add_element, (sample_weight,), sample_weight.size))
 
 
 @inlined
@@ -78,7 +78,7 @@ def reduce(loss, weights, reduction):
     """loss[0] = Σ_i loss[i], or their mean"""
     compact()
     if reduction != NONE and loss.size:
-        total = np.float64(row_total(_elements, (loss,), loss.size))
+        total = np.float64(row_total(_add_element, (loss,), loss.size))
         if reduction == MEAN:
             total = total / weights if weights > 0 else 0.0
         loss[0] = total
@@ -162,18 +162,18 @@ def reduce_rows(loss, weights, reduction, threads):
 
 
 @inlined
-def _not_negative(data, j, inside):
+def _add_not_negative(total, data, j, inside):
     """The elements, NaN for negative ones."""
     A, i = data
     zeros = splat(A, 0)
     x = load_masked(A, (i, j), inside, zeros)
-    return select(x >= 0.0, x, zeros / zeros)
+    return total + select(x >= 0.0, x, zeros / zeros)
 
 
 @device
 def distribution_row(target, i, tolerance):
     compact()
-    total = row_total(_not_negative, (target, i), target.shape[1])
+    total = row_total(_add_not_negative, (target, i), target.shape[1])
     return not abs(total - 1) <= tolerance
 
 

@@ -24,7 +24,7 @@ LOG_SOFTMAX_JVP = Signature("dS(...,k) L(...,k) -> dL(...,k)", inplace=True)
 LOGSUMEXP = Signature("S(...,k) -> l(...)")
 
 _EXP = 1 / 12  # nanoseconds a byte
-_GROUP = 128  # vectors of long rows that are worked on together: of two arrays, half of the fastest cache
+_GROUP = 128
 
 
 @inlined
@@ -34,10 +34,10 @@ def is_short(A):
 
 
 @inlined
-def share_of(A, part, parts):
+def share_of(A, part, parts, short_rows):
     """Of the rows of A, those of one part: the first, the one behind the last, how many to work on together, and two
     buffers for those."""
-    (n, k), short_rows = A.shape, is_short(A)
+    n, k = A.shape
     together = lanes(A) if short_rows else max(1, _GROUP * lanes(A) // k)
     groups = (n + together - 1) // together if k else 0
     start, stop = groups * part // parts * together, min(n, groups * (part + 1) // parts * together)
@@ -49,7 +49,7 @@ def share_of(A, part, parts):
 def softmax(S, Y, threads):
     """Y[i, j] = exp(S[i, j]) / Σ_c exp(S[i, c])"""
     for part in prange(threads):
-        start, stop, together, T, M = share_of(S, np.intp(part), threads)
+        start, stop, together, T, M = share_of(S, np.intp(part), threads, is_short(S))
         for i in range(start, stop, together):
             if is_short(S):
                 short.softmax(S, Y, i, T)
@@ -61,12 +61,9 @@ def softmax(S, Y, threads):
 def softmax_product(G, Y, out, accumulate, threads):
     """out[i, j] (+)= Σ_c G[i, c] Y[i, c] (δ_cj − Y[i, j]): the Jacobian is symmetric, so this is vjp and jvp in one"""
     for part in prange(threads):
-        start, stop, together, T, M = share_of(Y, np.intp(part), threads)
+        start, stop, together, T, M = share_of(Y, np.intp(part), threads, False)
         for i in range(start, stop, together):
-            if is_short(Y):
-                short.softmax_product(G, Y, out, i, T, accumulate)
-            else:
-                long.softmax_product(G, Y, out, i, min(i + together, stop), T, M, accumulate)
+            long.softmax_product(G, Y, out, i, min(i + together, stop), T, M, accumulate)
 
 
 @kernel(SOFTMAX_JACOBIAN, cost=_EXP)
@@ -80,7 +77,7 @@ def softmax_jacobian(Y, J, threads):
 def log_softmax(S, L, threads):
     """L[i, j] = S[i, j] − log Σ_c exp(S[i, c])"""
     for part in prange(threads):
-        start, stop, together, T, M = share_of(S, np.intp(part), threads)
+        start, stop, together, T, M = share_of(S, np.intp(part), threads, is_short(S))
         for i in range(start, stop, together):
             if is_short(S):
                 short.log_softmax(S, L, i, T)
@@ -92,7 +89,7 @@ def log_softmax(S, L, threads):
 def log_softmax_vjp(dL, L, dS, accumulate, threads):
     """dS[i, j] (+)= dL[i, j] − exp(L[i, j]) Σ_c dL[i, c]"""
     for part in prange(threads):
-        start, stop, together, T, M = share_of(L, np.intp(part), threads)
+        start, stop, together, T, M = share_of(L, np.intp(part), threads, is_short(L))
         for i in range(start, stop, together):
             if is_short(L):
                 short.log_softmax_vjp(dL, L, dS, i, T, accumulate)
@@ -104,7 +101,7 @@ def log_softmax_vjp(dL, L, dS, accumulate, threads):
 def log_softmax_jvp(dS, L, dL, threads):
     """dL[i, j] = dS[i, j] − Σ_c exp(L[i, c]) dS[i, c]"""
     for part in prange(threads):
-        start, stop, together, T, M = share_of(L, np.intp(part), threads)
+        start, stop, together, T, M = share_of(L, np.intp(part), threads, is_short(L))
         for i in range(start, stop, together):
             if is_short(L):
                 short.log_softmax_jvp(dS, L, dL, i, T)
@@ -118,7 +115,7 @@ def logsumexp(S, sums, threads):
     if S.shape[1] == 0:
         sums[:] = -np.inf
     for part in prange(threads):
-        start, stop, together, T, M = share_of(S, np.intp(part), threads)
+        start, stop, together, T, M = share_of(S, np.intp(part), threads, is_short(S))
         for i in range(start, stop, together):
             if is_short(S):
                 short.logsumexp(S, sums, i, T)
