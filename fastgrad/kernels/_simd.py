@@ -64,11 +64,11 @@ def vec_like(like):
 
 
 class Mask(types.Type):
-    """A truth value for each lane of a `Vec`."""
+    """A truth value for each lane of a `Vec`, known to be true in the first `known` lanes."""
 
-    def __init__(self, lanes):
-        self.lanes = lanes
-        super().__init__(name=f"Mask({lanes})")
+    def __init__(self, lanes, known=0):
+        self.lanes, self.known = lanes, known
+        super().__init__(name=f"Mask({lanes}, {known})")
 
 
 def widest(*vecs):
@@ -180,6 +180,27 @@ def _indices(context, builder, index_type, index):
     return [context.cast(builder, i, t, types.intp) for i, t in zip(parts, index_type.types, strict=True)]
 
 
+def _each_vector(builder, vec, pointer):
+    """(the lanes of one vector, pointer to it) for each of the vectors of a Vec."""
+    count = vec.lanes // vec.times
+    pointee = ir.VectorType(pointer.type.pointee.element, count)
+    pointer = builder.bitcast(pointer, pointee.as_pointer())
+    for v in range(vec.times):
+        yield range(v * count, (v + 1) * count), builder.gep(pointer, [ir.Constant(I32, v)])
+
+
+def _taken(builder, vector, lanes):
+    return builder.shuffle_vector(vector, vector, ir.Constant(ir.VectorType(I32, len(lanes)), list(lanes)))
+
+
+def _joined(builder, parts):
+    """Vectors of equal length, a power of two of them, as one."""
+    while len(parts) > 1:
+        order = ir.Constant(ir.VectorType(I32, 2 * parts[0].type.count), list(range(2 * parts[0].type.count)))
+        parts = [builder.shuffle_vector(a, b, order) for a, b in zip(parts[::2], parts[1::2], strict=True)]
+    return parts[0]
+
+
 def masked_load(builder, pointer, vec, mask, other):
     align = ir.Constant(I32, vec.itemsize)
     return call(builder, "llvm.masked.load.{}.p0", other.type, [pointer, align, mask, other])
@@ -226,17 +247,15 @@ def lane_numbers(typingctx, like):
     return vec(like), codegen
 
 
-def _first(context, builder, mask, count_type, count, whole=0):
-    """The lanes with numbers below the count, which is brought to 32 bits: half the work of 64. So many are known."""
+def _first(context, builder, mask, count_type, count):
+    """The lanes with numbers below the count, which is brought to 32 bits: half the work of 64."""
     count = context.cast(builder, count, count_type, types.int64)
     none, all_ = I64(0), I64(mask.lanes)
     count = builder.select(builder.icmp_signed("<", count, none), none, count)
     count = builder.select(builder.icmp_signed(">", count, all_), all_, count)
     ints = ir.VectorType(I32, mask.lanes)
     wanted = broadcast(builder, builder.trunc(count, I32), ints)
-    inside = builder.icmp_signed("<", ir.Constant(ints, list(range(mask.lanes))), wanted)
-    known = [0] * whole + list(range(mask.lanes + whole, 2 * mask.lanes))
-    return builder.shuffle_vector(ir.Constant(inside.type, [1] * mask.lanes), inside, ir.Constant(ints, known))
+    return builder.icmp_signed("<", ir.Constant(ints, list(range(mask.lanes))), wanted)
 
 
 @intrinsic
@@ -249,12 +268,9 @@ def first(typingctx, like, count):
 @intrinsic
 def first_of(typingctx, times, like, count):
     """The same for so many vectors of the dtype of `like`."""
-    mask, whole = Mask(Vec(like.dtype, times.count).lanes), times.whole * Vec(like.dtype).lanes
-
-    def codegen(context, builder, sig, args):
-        return _first(context, builder, mask, count, args[2], whole)
-
-    return mask(times, like, count), codegen
+    vec = Vec(like.dtype, times.count)
+    mask = Mask(vec.lanes, vec.lanes // times.count * times.whole)
+    return mask(times, like, count), lambda context, builder, sig, args: _first(context, builder, mask, count, args[2])
 
 
 @intrinsic
@@ -294,7 +310,13 @@ def load_masked(typingctx, array, index, mask, other):
         pointer = address(context, builder, array, args[0], where, context.get_value_type(vec))
         if not isinstance(mask, Mask):
             return builder.load(pointer, align=vec.itemsize)
-        return masked_load(builder, pointer, vec, args[2], args[3])
+        parts = []
+        for lanes, place in _each_vector(builder, vec, pointer):  # LLVM does not see what is known of a wide mask
+            if lanes.stop <= mask.known:
+                parts.append(builder.load(place, align=vec.itemsize))
+            else:
+                parts.append(masked_load(builder, place, vec, *(_taken(builder, arg, lanes) for arg in args[2:])))
+        return _joined(builder, parts)
 
     return vec(array, index, mask, vec), codegen
 
@@ -321,7 +343,12 @@ def store_masked(typingctx, array, index, value, mask):
         if not isinstance(mask, Mask):
             builder.store(args[2], pointer, align=value.itemsize)
         else:
-            masked_store(builder, args[2], pointer, value, args[3])
+            for lanes, place in _each_vector(builder, value, pointer):
+                part = _taken(builder, args[2], lanes)
+                if lanes.stop <= mask.known:
+                    builder.store(part, place, align=value.itemsize)
+                else:
+                    masked_store(builder, part, place, value, _taken(builder, args[3], lanes))
         return context.get_dummy_value()
 
     return types.none(array, index, value, mask), codegen
@@ -484,17 +511,8 @@ def horner(typingctx, x, coefficients):
 def _by_parts(builder, function, vectors, count):
     """The function of vectors of so many lanes, applied to each part of these, put together again."""
     lanes = vectors[0].type.count
-    nothing = ir.Constant(vectors[0].type, ir.Undefined)
-
-    def taken(vector, other, start, number):
-        order = ir.Constant(ir.VectorType(I32, number), list(range(start, start + number)))
-        return builder.shuffle_vector(vector, other, order)
-
-    parts = [function(*(taken(v, nothing, s, count) for v in vectors)) for s in range(0, lanes, count)]
-    while len(parts) > 1:
-        count *= 2
-        parts = [taken(a, b, 0, count) for a, b in zip(parts[::2], parts[1::2], strict=True)]
-    return parts[0]
+    pieces = [range(start, start + count) for start in range(0, lanes, count)]
+    return _joined(builder, [function(*(_taken(builder, v, piece) for v in vectors)) for piece in pieces])
 
 
 @intrinsic
@@ -561,8 +579,7 @@ def halves(typingctx, x):
     half = Vec(x.dtype, x.times // 2)
 
     def codegen(context, builder, sig, args):
-        orders = (ir.Constant(ir.VectorType(I32, half.lanes), list(range(s, s + half.lanes))) for s in (0, half.lanes))
-        parts = [builder.shuffle_vector(args[0], args[0], order) for order in orders]
+        parts = [_taken(builder, args[0], range(start, start + half.lanes)) for start in (0, half.lanes)]
         return context.make_tuple(builder, sig.return_type, parts)
 
     return types.UniTuple(half, 2)(x), codegen

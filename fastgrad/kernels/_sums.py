@@ -83,7 +83,7 @@ def row_max(A, i):
 def _largest_of_four(A, i, j, mask, lowest):
     one, other = halves(load_masked(A, (i, j), mask, lowest))
     one, other = halves(maximum(one, maximum(other, lowest)))
-    return maximum(one, maximum(other, lowest))
+    return maximum(one, other)
 
 
 @inlined
