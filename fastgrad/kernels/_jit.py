@@ -204,9 +204,11 @@ def _run_large(entry, parallel, args, status):
     # One parallel region at a time: a second one aborts the process under workqueue, and under OpenMP its threads
     # would fight for the cores. Whoever finds the region taken works on serially, and takes a core from the next: two
     # Python threads on two cores each keep theirs, which takes two thirds of the time.
-    if status >= _pays and not _thread.serial and _region.acquire(blocking=False):
+    if status >= _pays and not _thread.serial and _region.acquire(False):
         try:
-            threads = numba.get_num_threads() - len(_serial_callers)
+            # Once the threads are there, without Numba's locks around the question: half a microsecond.
+            ask = numba_threads._get_num_threads if numba_threads._is_initialized else numba.get_num_threads
+            threads = ask() - len(_serial_callers)
             if threads > 1:
                 parallel(*args, threads)
                 _pays = _HUGE if numba.threading_layer() == "workqueue" else _LARGE
