@@ -49,26 +49,27 @@ def missing_out(function):
 def call(function, kernel, signature, inputs, *options, out=None, accumulate=None, axis=NO_AXIS):
     """Runs a kernel on any arguments: `inputs` by name; returns the result, or a tuple of several.
 
-    `accumulate` is None where the function has no such argument; `options` follow the arrays.
+    `accumulate` is None where the function has no such argument; `options` follow the arrays, and where there is an
+    axis, how far apart its elements are.
     """
     arrays, plan, dtype, compute, outs = check(function, signature, inputs, out, axis)
     results = [np.empty(shape, dtype) for shape in plan.results] if outs is None else outs
-    views = [np.moveaxis(r, axis, -1) for r in results] if plan.results_turned else results
-    direct = all(view.dtype == compute and view.flags.carray for view in views)
-    targets = views if direct else [np.empty(view.shape, compute) for view in views]
-    turned = {name: np.moveaxis(a, axis, -1) for name, a in arrays.items()} if plan.inputs_turned else arrays
-    ready = plain_inputs(plan, turned, compute)
+    direct = all(result.dtype == compute and result.flags.carray for result in results)
+    targets = results if direct else [np.empty(result.shape, compute) for result in results]
+    ready = plain_inputs(plan, arrays, compute)
     ready += [target.reshape(shape) for target, shape in zip(targets, plan.outputs, strict=True)]
     if accumulate is not None:
         options = (*options, bool(accumulate) and direct)
+    if axis is not NO_AXIS:
+        options = (*options, plan.inner)
     ran = kernel(*ready, *options)
     assert ran, function
     if not direct:
-        for view, target in zip(views, targets, strict=True):
+        for result, target in zip(results, targets, strict=True):
             if accumulate:
-                np.add(view, target, out=view, casting="same_kind")
+                np.add(result, target, out=result, casting="same_kind")
             else:
-                view[...] = target
+                result[...] = target
     if len(results) > 1:
         return tuple(results)
     (result,) = results
@@ -139,14 +140,14 @@ class _Alias:
 
 @dataclass(frozen=True)
 class Plan:
-    """The shapes of one call: of results for the user, and of all arrays for the kernel (None: missing)."""
+    """The shapes of one call: of results for the user, and of all arrays for the kernel (None: missing); and how many
+    elements lie from one to the next along the axis."""
 
     signature: Signature
     results: tuple
     inputs: tuple
     outputs: tuple
-    inputs_turned: bool
-    results_turned: bool
+    inner: int
 
 
 @lru_cache(maxsize=4096)
@@ -154,20 +155,19 @@ def shape_plan(function, signature, named_shapes, axis):
     shapes = dict(named_shapes)
     lead, sizes = _bind(function, signature, shapes)
     name, shape = named_shapes[0]
-    turned = axis is not None and _checked_axis(function, axis, name, shape) != len(shape) - 1
-    if turned:
-        axis %= len(shape)
+    inner = 1
+    if axis is not None:
+        axis = _checked_axis(function, axis, name, shape)
         lead, sizes = _bind(function, signature, {name: _moved_last(shape, axis) for name, shape in named_shapes})
-    results_turned = turned and signature.outputs[0].axes[-1] == "k"
-    results = [_shape(operand, lead, sizes) for operand in signature.outputs]
+        inner = math.prod(shape[axis + 1 :])
+    results = [(operand, _shape(operand, lead, sizes)) for operand in signature.outputs]
     rows = (math.prod(lead),)
     return Plan(
         signature,
-        tuple(_moved_back(shape, axis) if results_turned else shape for shape in results),
+        tuple(shape if axis is None or "k" not in o.axes else _moved_back(shape, axis) for o, shape in results),
         tuple((o.name, _shape(o, rows, sizes) if o.name in shapes else None) for o in signature.inputs),
         tuple(_shape(o, rows, sizes) for o in signature.outputs),
-        turned,
-        results_turned,
+        inner,
     )
 
 

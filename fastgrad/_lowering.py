@@ -92,7 +92,10 @@ class Call:
         return [self._view(*one) for one in zip(ty.types, cgutils.unpack_tuple(self.builder, value), strict=True)]
 
     def _option(self, name):
-        """An argument that is true or false, as a bit; false where the function has none of this name."""
+        """An argument that is true or false, as a bit; false where the function has none of this name. Axes have been
+        moved to the end, so along them an element is the neighbour of the one before."""
+        if name == "inner":
+            return _WORD(1)
         ty, value = self.given.get(name, (types.Omitted(False), None))
         if isinstance(ty, types.Omitted):
             return _TRUE if ty.value else _FALSE

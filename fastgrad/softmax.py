@@ -69,7 +69,7 @@ def softmax(S: ArrayLike, axis: SupportsIndex = -1, *, out: np.ndarray | None = 
         try:
             Y = np.empty(S.shape, S.dtype) if out is None else out
             if S.dtype is Y.dtype in FLOATS or native(S, Y):
-                if kernels.softmax(S, Y):
+                if kernels.softmax(S, Y, 1):
                     return Y
         except UNUSUAL:
             pass
@@ -122,7 +122,7 @@ def softmax_vjp(
         try:
             dS = np.empty(Y.shape, Y.dtype) if out is None else out
             if dY.dtype is Y.dtype is dS.dtype in FLOATS or native(dY, Y, dS):
-                if kernels.softmax_product(dY, Y, dS, accumulate):
+                if kernels.softmax_product(dY, Y, dS, accumulate, 1):
                     return dS
         except UNUSUAL:
             pass
@@ -171,7 +171,7 @@ def softmax_jvp(dS: ArrayLike, Y: ArrayLike, axis: SupportsIndex = -1, *, out: n
         try:
             dY = np.empty(Y.shape, Y.dtype) if out is None else out
             if dS.dtype is Y.dtype is dY.dtype in FLOATS or native(dS, Y, dY):
-                if kernels.softmax_product(dS, Y, dY, False):
+                if kernels.softmax_product(dS, Y, dY, False, 1):
                     return dY
         except UNUSUAL:
             pass
@@ -247,7 +247,7 @@ def log_softmax(S: ArrayLike, axis: SupportsIndex = -1, *, out: np.ndarray | Non
         try:
             L = np.empty(S.shape, S.dtype) if out is None else out
             if S.dtype is L.dtype in FLOATS or native(S, L):
-                if kernels.log_softmax(S, L):
+                if kernels.log_softmax(S, L, 1):
                     return L
         except UNUSUAL:
             pass
@@ -300,7 +300,7 @@ def log_softmax_vjp(
         try:
             dS = np.empty(L.shape, L.dtype) if out is None else out
             if dL.dtype is L.dtype is dS.dtype in FLOATS or native(dL, L, dS):
-                if kernels.log_softmax_vjp(dL, L, dS, accumulate):
+                if kernels.log_softmax_vjp(dL, L, dS, accumulate, 1):
                     return dS
         except UNUSUAL:
             pass
@@ -349,7 +349,7 @@ def log_softmax_jvp(
         try:
             dL = np.empty(L.shape, L.dtype) if out is None else out
             if dS.dtype is L.dtype is dL.dtype in FLOATS or native(dS, L, dL):
-                if kernels.log_softmax_jvp(dS, L, dL):
+                if kernels.log_softmax_jvp(dS, L, dL, 1):
                     return dL
         except UNUSUAL:
             pass
@@ -391,7 +391,7 @@ def logsumexp(S: ArrayLike, axis: SupportsIndex = -1) -> np.ndarray:
         try:
             sums = np.empty(S.shape[0], S.dtype)
             if S.dtype is sums.dtype in FLOATS or native(S, sums):
-                if kernels.logsumexp(S, sums):
+                if kernels.logsumexp(S, sums, 1):
                     return sums
         except UNUSUAL:
             pass

@@ -1,5 +1,7 @@
 """The softmax family against wider arithmetic within the promised errors, the derivation's sums, and each other."""
 
+import itertools
+
 import mpmath
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from problems import DTYPES, assert_within, classes, dtypes, leads, long_sizes, 
 
 import fastgrad as fg
 from fastgrad import reference
+from fastgrad._functions import FUNCTIONS
 
 
 @st.composite
@@ -223,3 +226,25 @@ def test_a_long_row_of_equal_logits_sums_without_drift():
     expected = reference.softmax(S.astype(np.float64))
     assert_within(fg.softmax(S), expected, 4 * eps(S) * expected)
     assert_within(fg.logsumexp(S), reference.logsumexp(S.astype(np.float64)), 4 * eps(S) * 12)
+
+
+@pytest.mark.parametrize("function", [f for f in FUNCTIONS.values() if f.has_axis], ids=lambda f: f.name)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_another_axis_has_the_bits_of_the_last(function, dtype):
+    """Rows that lie side by side, as many as fill vectors of them, or not; written over arrays, and added to them."""
+    rng = np.random.default_rng(0)
+    for outer, k, inner in itertools.product((1, 3), (0, 1, 7, 16, 17, 33, 130, 257), (1, 2, 7, 8, 15, 16, 17, 40)):
+        arguments = function.arguments(rng, dtype, (outer, inner), k=k)
+        moved = {name: np.ascontiguousarray(np.moveaxis(array, -1, 1)) for name, array in arguments.items()}
+        expected, got = function.call(fg, arguments), function.call(fg, moved, axis=1)
+        if function.has_out:
+            out = np.moveaxis(rng.standard_normal(expected.shape).astype(dtype), -1, 1).copy()
+            before = out.copy()
+            if function.has_accumulate:
+                assert function.call(fg, moved, axis=1, out=out, accumulate=True) is out
+                np.testing.assert_array_equal(out, before + got)
+            first_input = next(iter(moved.values()))
+            function.call(fg, moved, axis=1, out=first_input)
+            np.testing.assert_array_equal(first_input, got)
+            got = np.moveaxis(got, 1, -1)
+        np.testing.assert_array_equal(got, expected)

@@ -3,6 +3,9 @@
 Rows of few classes are worked on a vector of rows at a time (`_short_rows.py`), rows of many a vector of classes at a
 time (`_long_rows.py`). Which it is depends on the number of classes alone, so a row has the same bits in any batch.
 In both, m is the largest class; gradients are shifted by its entry, so that nothing cancels where Y_m is close to 1.
+
+The classes of a row lie `inner` elements apart: 1 along the last axis, else the product of the axes behind. Then a
+vector of rows at a time is turned into a buffer, worked on there, and turned back; of the whole array there is no copy.
 """
 
 import numpy as np
@@ -10,9 +13,10 @@ from numba import prange
 
 from . import _long_rows as long
 from . import _short_rows as short
-from ._jit import inlined, kernel
+from ._jit import device, inlined, kernel
 from ._signature import Signature
-from ._simd import lanes
+from ._simd import compact, first, lanes
+from ._tile import copy_transposed
 
 SOFTMAX = Signature("S(...,k) -> Y(...,k)", inplace=True)
 SOFTMAX_VJP = Signature("dY(...,k) Y(...,k) -> dS(...,k)", inplace=True)
@@ -34,36 +38,89 @@ def is_short(A):
 
 
 @inlined
-def share_of(A, part, parts, short_rows):
-    """Of the rows of A, those of one part: the first, the one behind the last, how many to work on together, and two
-    buffers for those."""
-    n, k = A.shape
-    together = lanes(A) if short_rows else max(1, _GROUP * lanes(A) // k)
+def _work(rows, inputs, A, B, out, accumulate, short_rows, inner, part, parts):
+    """rows(A, B, out, start, stop, T, M, accumulate) on one part of the rows, a few at a time, where T and M have room
+    for a few numbers and places for each. The classes of a row lie `inner` elements apart. One input stands for B, too.
+    """
+    (n, k), L = A.shape, lanes(A)
+    together = L if short_rows or inner != 1 else max(1, _GROUP * L // max(k, 1))
+    T = np.empty(2 * short.MOST * L if short_rows else 3 * together, A.dtype)
+    M = np.empty(0 if short_rows else together, np.int64)
+    a, b, result = A, B, out
+    if inner != 1:
+        a, b = np.empty((L, k), A.dtype), np.empty((L, k), A.dtype)
+        if out.ndim > 1:
+            result = np.empty((L, k), A.dtype)
     groups = (n + together - 1) // together if k else 0
-    start, stop = groups * part // parts * together, min(n, groups * (part + 1) // parts * together)
-    T = np.empty(2 * short.MOST * lanes(A) if short_rows else 3 * together, A.dtype)
-    return start, stop, together, T, np.empty(0 if short_rows else together, np.int64)
+    for group in range(groups * part // parts, groups * (part + 1) // parts):
+        i = first_row = group * together
+        count = min(together, n - i)
+        if inner != 1:
+            i = 0
+            turn_in(A, first_row, inner, a[:count])
+            if inputs > 1:
+                turn_in(B, first_row, inner, b[:count])
+            if out.ndim == 1:
+                result = out[first_row:]
+            elif accumulate:
+                turn_in(out, first_row, inner, result[:count])
+        rows(a[: i + count], b[: i + count], result, i, i + count, T, M, accumulate)
+        if inner != 1 and out.ndim > 1:
+            turn_out(result[:count], out, first_row, inner)
 
 
-@kernel(SOFTMAX, cost=_EXP)
-def softmax(S, Y, threads):
+@device
+def turn_in(A, start, inner, rows):
+    """rows[r, c] = element c of row start + r of A, whose rows are `inner` side by side"""
+    compact()
+    (count, k), L = rows.shape, lanes(A)
+    r = 0
+    while r < count:
+        outer, i = (start + r) // inner, (start + r) % inner
+        some = min(inner - i, count - r)
+        for c in range(0, k, L):
+            at, classes = (outer * k + c) * inner + i, min(L, k - c)
+            inside, outside = first(A, some), first(A, classes)
+            copy_transposed(A, at, inner, classes, inside, rows, r * k + c, k, some, outside)
+        r += some
+
+
+@device
+def turn_out(rows, A, start, inner):
+    """element c of row start + r of A, whose rows are `inner` side by side, = rows[r, c]"""
+    compact()
+    (count, k), L = rows.shape, lanes(A)
+    r = 0
+    while r < count:
+        outer, i = (start + r) // inner, (start + r) % inner
+        some = min(inner - i, count - r)
+        for c in range(0, k, L):
+            at, classes = (outer * k + c) * inner + i, min(L, k - c)
+            inside, outside = first(A, classes), first(A, some)
+            copy_transposed(rows, r * k + c, k, some, inside, A, at, inner, classes, outside)
+        r += some
+
+
+@inlined
+def _softmax(S, _, Y, start, stop, T, M, accumulate):
+    if is_short(S):
+        short.softmax(S, Y, start, T)
+    else:
+        long.softmax(S, Y, start, stop, T, M)
+
+
+@kernel(SOFTMAX, cost=_EXP, options=(int,))
+def softmax(S, Y, inner, threads):
     """Y[i, j] = exp(S[i, j]) / Σ_c exp(S[i, c])"""
     for part in prange(threads):
-        start, stop, together, T, M = share_of(S, np.intp(part), threads, is_short(S))
-        for i in range(start, stop, together):
-            if is_short(S):
-                short.softmax(S, Y, i, T)
-            else:
-                long.softmax(S, Y, i, min(i + together, stop), T, M)
+        _work(_softmax, 1, S, S, Y, False, is_short(S), inner, np.intp(part), threads)
 
 
-@kernel(SOFTMAX_VJP, cost=_EXP)
-def softmax_product(G, Y, out, accumulate, threads):
+@kernel(SOFTMAX_VJP, cost=_EXP, options=(bool, int))
+def softmax_product(G, Y, out, accumulate, inner, threads):
     """out[i, j] (+)= Σ_c G[i, c] Y[i, c] (δ_cj − Y[i, j]): the Jacobian is symmetric, so this is vjp and jvp in one"""
     for part in prange(threads):
-        start, stop, together, T, M = share_of(Y, np.intp(part), threads, False)
-        for i in range(start, stop, together):
-            long.softmax_product(G, Y, out, i, min(i + together, stop), T, M, accumulate)
+        _work(long.softmax_product, 2, G, Y, out, accumulate, False, inner, np.intp(part), threads)
 
 
 @kernel(SOFTMAX_JACOBIAN, cost=_EXP)
@@ -73,51 +130,63 @@ def softmax_jacobian(Y, J, threads):
         long.softmax_jacobian(Y, J, np.intp(r))
 
 
-@kernel(LOG_SOFTMAX, cost=_EXP)
-def log_softmax(S, L, threads):
+@inlined
+def _log_softmax(S, _, L, start, stop, T, M, accumulate):
+    if is_short(S):
+        short.log_softmax(S, L, start, T)
+    else:
+        long.log_softmax(S, L, start, stop, T, M)
+
+
+@kernel(LOG_SOFTMAX, cost=_EXP, options=(int,))
+def log_softmax(S, L, inner, threads):
     """L[i, j] = S[i, j] − log Σ_c exp(S[i, c])"""
     for part in prange(threads):
-        start, stop, together, T, M = share_of(S, np.intp(part), threads, is_short(S))
-        for i in range(start, stop, together):
-            if is_short(S):
-                short.log_softmax(S, L, i, T)
-            else:
-                long.log_softmax(S, L, i, min(i + together, stop), T, M)
+        _work(_log_softmax, 1, S, S, L, False, is_short(S), inner, np.intp(part), threads)
 
 
-@kernel(LOG_SOFTMAX_VJP, cost=_EXP)
-def log_softmax_vjp(dL, L, dS, accumulate, threads):
+@inlined
+def _log_softmax_vjp(dL, L, dS, start, stop, T, M, accumulate):
+    if is_short(L):
+        short.log_softmax_vjp(dL, L, dS, start, T, accumulate)
+    else:
+        long.log_softmax_vjp(dL, L, dS, start, stop, T, M, accumulate)
+
+
+@kernel(LOG_SOFTMAX_VJP, cost=_EXP, options=(bool, int))
+def log_softmax_vjp(dL, L, dS, accumulate, inner, threads):
     """dS[i, j] (+)= dL[i, j] − exp(L[i, j]) Σ_c dL[i, c]"""
     for part in prange(threads):
-        start, stop, together, T, M = share_of(L, np.intp(part), threads, is_short(L))
-        for i in range(start, stop, together):
-            if is_short(L):
-                short.log_softmax_vjp(dL, L, dS, i, T, accumulate)
-            else:
-                long.log_softmax_vjp(dL, L, dS, i, min(i + together, stop), T, M, accumulate)
+        _work(_log_softmax_vjp, 2, dL, L, dS, accumulate, is_short(L), inner, np.intp(part), threads)
 
 
-@kernel(LOG_SOFTMAX_JVP, cost=_EXP)
-def log_softmax_jvp(dS, L, dL, threads):
+@inlined
+def _log_softmax_jvp(dS, L, dL, start, stop, T, M, accumulate):
+    if is_short(L):
+        short.log_softmax_jvp(dS, L, dL, start, T)
+    else:
+        long.log_softmax_jvp(dS, L, dL, start, stop, T, M)
+
+
+@kernel(LOG_SOFTMAX_JVP, cost=_EXP, options=(int,))
+def log_softmax_jvp(dS, L, dL, inner, threads):
     """dL[i, j] = dS[i, j] − Σ_c exp(L[i, c]) dS[i, c]"""
     for part in prange(threads):
-        start, stop, together, T, M = share_of(L, np.intp(part), threads, is_short(L))
-        for i in range(start, stop, together):
-            if is_short(L):
-                short.log_softmax_jvp(dS, L, dL, i, T)
-            else:
-                long.log_softmax_jvp(dS, L, dL, i, min(i + together, stop), T, M)
+        _work(_log_softmax_jvp, 2, dS, L, dL, False, is_short(L), inner, np.intp(part), threads)
 
 
-@kernel(LOGSUMEXP, cost=_EXP)
-def logsumexp(S, sums, threads):
+@inlined
+def _logsumexp(S, _, sums, start, stop, T, M, accumulate):
+    if is_short(S):
+        short.logsumexp(S, sums, start, T)
+    else:
+        long.logsumexp(S, sums, start, stop, T, M)
+
+
+@kernel(LOGSUMEXP, cost=_EXP, options=(int,))
+def logsumexp(S, sums, inner, threads):
     """sums[i] = log Σ_c exp(S[i, c])"""
     if S.shape[1] == 0:
         sums[:] = -np.inf
     for part in prange(threads):
-        start, stop, together, T, M = share_of(S, np.intp(part), threads, is_short(S))
-        for i in range(start, stop, together):
-            if is_short(S):
-                short.logsumexp(S, sums, i, T)
-            else:
-                long.logsumexp(S, sums, i, min(i + together, stop), T, M)
+        _work(_logsumexp, 1, S, S, sums, False, is_short(S), inner, np.intp(part), threads)
