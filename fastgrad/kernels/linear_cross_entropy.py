@@ -93,12 +93,19 @@ def _in_blocks(
     if not weigh(X, W, b, target, weight, sample_weight, dloss, loss, dX, dW, db, ignore_index, total):
         return False
     (n, _), k = X.shape, W.shape[0]
-    if reduction == rows.MEAN:
-        scale = scale / total[0] if total[0] > 0 else 0.0
     gradients = dX.shape == X.shape and dW.shape == W.shape
     size = block_rows(n, k, X.itemsize)
     S = np.empty((size, k), X.dtype)
-    for start in range(0, max(n, 1), size):
+    if size == n:
+        affine.affine(X, W, b, S, False)
+        given = target, weight, sample_weight, dloss
+        rows_of(S, *given, loss, S if gradients else S[:0], ignore_index, smoothing, z_loss, scale, reduction)
+        if gradients:
+            affine.affine_vjp(S, X, W, dX, dW, db, False)
+        return True
+    if reduction == rows.MEAN:
+        scale = scale / total[0] if total[0] > 0 else 0.0
+    for start in range(0, max(n, 1), size):  # once for an empty batch, whose dW and db are zeros
         block = slice(start, start + size)
         of_rows = [a[block] if len(a) else a for a in (sample_weight, dloss)]
         X_block, S_block = X[block], S[: min(size, n - start)]
@@ -107,9 +114,7 @@ def _in_blocks(
         rows_of(
             S_block, target[block], weight, *of_rows, loss[block], dS, ignore_index, smoothing, z_loss, scale, rows.NONE
         )
-        if gradients and size >= n:
-            affine.affine_vjp(dS, X, W, dX, dW, db, False)
-        elif gradients:
+        if gradients:
             affine.affine_dx(dS, W, dX[block], False)
             affine.affine_dw(dS, X_block, dW, start > 0)
             affine.affine_db(dS, db, start > 0)
