@@ -28,7 +28,8 @@ LOG_SOFTMAX_JVP = Signature("dS(...,k) L(...,k) -> dL(...,k)", inplace=True)
 LOGSUMEXP = Signature("S(...,k) -> l(...)")
 
 _EXP = 1 / 12  # nanoseconds a byte
-_GROUP = 128
+_WORKSPACE = 2**24  # bytes for rows that are turned, over all threads
+_GROUP = 128  # vectors of long rows that are worked on together: of two arrays, half of the fastest cache
 
 
 @inlined
@@ -43,14 +44,16 @@ def _work(rows, inputs, A, B, out, accumulate, short_rows, inner, part, parts):
     for a few numbers and places for each. The classes of a row lie `inner` elements apart. One input stands for B, too.
     """
     (n, k), L = A.shape, lanes(A)
-    together = L if short_rows or inner != 1 else max(1, _GROUP * L // max(k, 1))
+    together = L if short_rows else max(1, _GROUP * L // max(k, 1))
+    if inner != 1:
+        together = max(1, min(L, _WORKSPACE // max(3 * parts * k * A.itemsize, 1)))
     T = np.empty(2 * short.MOST * L if short_rows else 3 * together, A.dtype)
     M = np.empty(0 if short_rows else together, np.int64)
     a, b, result = A, B, out
     if inner != 1:
-        a, b = np.empty((L, k), A.dtype), np.empty((L, k), A.dtype)
+        a, b = np.empty((together, k), A.dtype), np.empty((together if inputs > 1 else 0, k), A.dtype)
         if out.ndim > 1:
-            result = np.empty((L, k), A.dtype)
+            result = np.empty((together, k), A.dtype)
     groups = (n + together - 1) // together if k else 0
     for group in range(groups * part // parts, groups * (part + 1) // parts):
         i = first_row = group * together
