@@ -113,3 +113,30 @@ def test_copy_transposed(dtype):
             expected = np.full((30, 50), -1, dtype)
             expected[2 : 2 + q, 7 : 7 + rows] = last.T
             np.testing.assert_array_equal(target, expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rows_are_read_transposed(dtype):
+    turned, store, flat = tile.tile_turned, tile.tile_store, _simd.flat
+
+    @numba.njit
+    def whole(source, at, rows, target):
+        store(turned(flat(source), at, source.shape[1], rows, None), target, 0, target.shape[1])
+
+    @numba.njit
+    def part(source, at, rows, terms, target):
+        store(turned(flat(source), at, source.shape[1], rows, terms), target, 0, target.shape[1])
+
+    lanes, rows = L[dtype], tile.TURNED
+    source = np.arange(40 * 40, dtype=dtype).reshape(40, 40)
+    for count in (1, 3, rows, rows + 1):
+        used = [3 + min(p, count - 1) for p in range(rows)]
+        target = np.empty((lanes, rows), dtype)
+        whole(source, 3 * 40 + 5, count, target)
+        np.testing.assert_array_equal(target, source[used, 5 : 5 + lanes].T)
+        for terms in (1, 3, lanes - 1, lanes):
+            last = source[: min(count, rows), :terms].copy()  # nothing behind may be read
+            target = np.full((lanes, rows), -1, dtype)
+            part(last, 0, count, terms, target)
+            np.testing.assert_array_equal(target[:terms], last[[min(p, len(last) - 1) for p in range(rows)]].T)
+            assert (target[terms:] == 0).all()

@@ -15,8 +15,8 @@ from ._simd import compact, first, flat, lanes, load, load_masked, select, splat
 from ._tile import (
     TILE_ROWS,
     TILE_VECS,
+    TURNED,
     TileShape,
-    copy_transposed,
     tile_add,
     tile_load,
     tile_prefetch,
@@ -25,6 +25,7 @@ from ._tile import (
     tile_store,
     tile_store_rows,
     tile_store_turned,
+    tile_turned,
     tile_width,
     tile_zeros,
 )
@@ -149,21 +150,15 @@ def pack(source, by_rows, start, count, k0, terms, width, work, at):
                 for k in range(terms):
                     store(work, to + k * width + p, load_masked(source, (k0 + k, start + rest + p), inside, zeros))
     else:
-        for q in range(0, count, width):
-            rows = min(width, count - q)
-            place, to = (start + q) * stride + k0, at + q // width * apart
-            if terms >= L:
-                step, between = (_GROUP, stride) if rows >= _GROUP else (1, 0)
+        step = min(width, TURNED)
+        for q in range(0, count, step):
+            place, to = (start + q) * stride + k0, at + q // width * apart + q % width
+            if terms < L:
+                tile_store(tile_turned(source, place, stride, count - q, terms), work, to, width)
+            else:
                 for k_or_more in range(0, terms, L):
                     k = min(k_or_more, terms - L)  # the last square lies over the one before
-                    for p_or_more in range(0, rows, step):
-                        p = min(p_or_more, rows - step)
-                        some = tile_load(source, place + p * stride + k, between, _SPREAD_NARROW)
-                        tile_store_turned(some, work, to + k * width + p, width)
-            else:
-                inside = first(source, terms)
-                for p in range((rows - 1) // L * L, -1, -L):
-                    copy_transposed(source, place + p * stride, stride, rows - p, inside, work, to + p, width, 0, None)
+                    tile_store(tile_turned(source, place + k, stride, count - q, None), work, to + k * width, width)
 
 
 @device

@@ -35,11 +35,11 @@ def cpu_features():
 
 
 class Vec(types.Type):
-    """64 bytes of lanes of one dtype, or several times that: float32, float64, or the integer of the same width."""
+    """64 bytes of lanes of one dtype, or so many times that: float32, float64, or the integer of the same width."""
 
     def __init__(self, dtype, times=1):
         self.dtype, self.times = dtype, times
-        self.lanes = times * VECTOR_BYTES * 8 // dtype.bitwidth
+        self.lanes = int(times * VECTOR_BYTES * 8) // dtype.bitwidth
         self.itemsize = dtype.bitwidth // 8
         self.is_float = isinstance(dtype, types.Float)
         super().__init__(name=f"Vec({dtype}, {times})")

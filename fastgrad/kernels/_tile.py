@@ -18,14 +18,16 @@ from ._simd import I32, Vec, broadcast, call, compile_time, cpu_features, masked
 # in each, so eight accumulators at least keep the units busy. 12 × 2 measured 4 % less than 8 × 3, and pads the rows of
 # most batches.
 TILE_ROWS, TILE_VECS = (8, 3) if "avx512f" in cpu_features() else (6, 1)
+# Rows that are transposed at a time. Of 16 rows 4096 bytes apart, the first cache forgets some before they are used up.
+TURNED = 8
 
 
 class Tile(types.Type):
-    """`rows` × `vecs` vectors of one dtype."""
+    """`rows` × `vecs` vectors of one dtype, of `lanes` each: as many as a Vec has, if it is not given."""
 
-    def __init__(self, dtype, rows, vecs):
-        self.vec, self.rows, self.vecs = Vec(dtype), rows, vecs
-        super().__init__(name=f"Tile({dtype}, {rows}, {vecs})")
+    def __init__(self, dtype, rows, vecs, lanes=None):
+        self.vec, self.rows, self.vecs = Vec(dtype, lanes * dtype.bitwidth / 512 if lanes else 1), rows, vecs
+        super().__init__(name=f"Tile({self.vec}, {rows}, {vecs})")
 
     def registers(self):
         """(row, vector in the row, place in the LLVM array) of each register."""
@@ -40,19 +42,22 @@ class _TileModel(models.PrimitiveModel):
 
 
 class TileShape:
-    """A compile-time constant: how many rows and vectors a tile has."""
+    """A compile-time constant: how many rows and vectors a tile has, and lanes a vector, if not as many as a Vec."""
 
-    def __init__(self, rows, vecs):
-        self.rows, self.vecs = rows, vecs
+    def __init__(self, rows, vecs, lanes=None):
+        self.rows, self.vecs, self.lanes = rows, vecs, lanes
 
 
 class _TileShapeType(types.Dummy):
-    def __init__(self, rows, vecs):
-        self.rows, self.vecs = rows, vecs
-        super().__init__(name=f"TileShape({rows}, {vecs})")
+    def __init__(self, rows, vecs, lanes):
+        self.rows, self.vecs, self.lanes = rows, vecs, lanes
+        super().__init__(name=f"TileShape({rows}, {vecs}, {lanes})")
+
+    def of(self, dtype):
+        return Tile(dtype, self.rows, self.vecs, self.lanes)
 
 
-compile_time(TileShape, _TileShapeType, ("rows", "vecs"))
+compile_time(TileShape, _TileShapeType, ("rows", "vecs", "lanes"))
 
 
 @intrinsic
@@ -64,7 +69,7 @@ def tile_rows(typingctx, shape):
 @intrinsic
 def tile_width(typingctx, shape, like):
     """How many columns a tile of this shape and of the dtype of the array `like` has: a constant."""
-    width = shape.vecs * Vec(like.dtype).lanes
+    width = shape.vecs * shape.of(like.dtype).vec.lanes
     return types.intp(shape, like), lambda context, builder, sig, args: context.get_constant(types.intp, width)
 
 
@@ -95,14 +100,14 @@ def _next(builder, pointer, count):
 @intrinsic
 def tile_zeros(typingctx, like, shape):
     """A tile of zeros of the dtype of the array `like`."""
-    tile = Tile(like.dtype, shape.rows, shape.vecs)
+    tile = shape.of(like.dtype)
     return tile(like, shape), lambda context, builder, sig, args: ir.Constant(context.get_value_type(tile), None)
 
 
 @intrinsic
 def tile_load(typingctx, array, at, stride, shape):
     """tile[p, q] = array[at + p stride + q]"""
-    tile = Tile(array.dtype, shape.rows, shape.vecs)
+    tile = shape.of(array.dtype)
 
     def codegen(context, builder, sig, args):
         vector = context.get_value_type(tile.vec)
@@ -175,6 +180,53 @@ def tile_store_turned(typingctx, tile, array, at, stride):
         return context.get_dummy_value()
 
     return types.none(tile, array, types.intp, types.intp), codegen
+
+
+@intrinsic
+def tile_turned(typingctx, source, at, stride, rows, terms):
+    """tile[k, p] = source[at + p stride + k], k over the lanes of a Vec and p over 8: transposed in registers.
+
+    From row `rows` on, the last is repeated, and from k = `terms` on, no source is read and the tile is 0; `terms` is
+    None where all are wanted.
+    """
+    tile = Tile(source.dtype, Vec(source.dtype).lanes, 1, TURNED)
+
+    def codegen(context, builder, sig, args):
+        source_value, at, stride, rows, terms_value = args
+        vec, quad = tile.vec, 16 // tile.vec.itemsize
+        piece = ir.VectorType(context.get_value_type(vec).element, quad)
+        at = _opaque(builder, at)
+        pieces = []
+        for p in range(vec.lanes):
+            place = _pointer(context, builder, source, source_value, at, piece)
+            places = [_next(builder, place, c) for c in range(4)]
+            if terms == types.none:
+                pieces.append([builder.load(place, align=vec.itemsize) for place in places])
+            else:
+                pieces.append(_first_pieces(builder, places, vec, terms_value))
+            another = builder.icmp_signed("<", ir.Constant(rows.type, p + 1), rows)
+            at = builder.add(at, builder.select(another, stride, ir.Constant(stride.type, 0)))
+        value = ir.Constant(context.get_value_type(tile), ir.Undefined)
+        for k, line in enumerate(_transposed(builder, pieces)):
+            value = builder.insert_value(value, line, k)
+        return value
+
+    return tile(source, *(types.intp,) * 3, terms), codegen
+
+
+def _first_pieces(builder, places, vec, terms):
+    """A vector in pieces of 16 bytes, of which `terms` elements are read and the others are 0."""
+    quad = 16 // vec.itemsize
+    piece = places[0].type.pointee
+    wanted = broadcast(builder, terms, ir.VectorType(terms.type, quad))
+    masks = [
+        builder.icmp_signed("<", ir.Constant(wanted.type, list(range(c * quad, c * quad + quad))), wanted)
+        for c in range(4)
+    ]
+    return [
+        masked_load(builder, place, vec, mask, ir.Constant(piece, None))
+        for place, mask in zip(places, masks, strict=True)
+    ]
 
 
 @intrinsic
@@ -271,15 +323,15 @@ def copy_transposed(typingctx, source, at, stride, rows, inside, target, to, wid
 
 
 def _transposed(builder, pieces):
-    """The columns of a square as vectors: pieces[p] are the pieces of 16 bytes that make up its row p.
+    """The columns of rows as vectors: pieces[p] are the four pieces of 16 bytes that make up row p.
 
     Pieces are put where they belong as they are loaded; what is left are squares within 16 bytes, for which CPUs have
     instructions of one cycle. Halves exchanged at one distance after the other take twice the time.
     """
-    quad, count = pieces[0][0].type.count, len(pieces[0])
+    quad = pieces[0][0].type.count
     lines = []
-    for c in range(count):
-        square = [_concatenated(builder, [pieces[p + g * quad][c] for g in range(count)]) for p in range(quad)]
+    for c in range(4):
+        square = [_concatenated(builder, [row[c] for row in pieces[p::quad]]) for p in range(quad)]
         lines += _turned(builder, square)
     return lines
 
