@@ -1,4 +1,5 @@
-"""Hypothesis profiles: the same examples in every run by default, HYPOTHESIS_PROFILE=search for new ones."""
+"""Hypothesis profiles: the same examples in every run by default, HYPOTHESIS_PROFILE=search for new ones, and a few of
+the same for a run with every index checked (NUMBA_BOUNDSCHECK=1 HYPOTHESIS_PROFILE=few)."""
 
 import os
 import shutil
@@ -10,6 +11,7 @@ from subprocesses import PACKAGE
 # The first call of a kernel compiles: no deadline, and generating beside it is not what is slow.
 COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("default", max_examples=60, derandomize=True, **COMMON)
+settings.register_profile("few", max_examples=6, derandomize=True, **COMMON)
 settings.register_profile("search", max_examples=1000, **COMMON)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 

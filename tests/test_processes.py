@@ -170,6 +170,6 @@ def test_a_call_that_fails_leaves_the_parallel_region_free():
         raise MemoryError
 
     with pytest.raises(MemoryError):
-        _jit._run_large(None, fails, (), _jit._HUGE)
+        _jit._run_large(fails, fails, (), _jit._HUGE)
     assert not _jit._region.locked()
     assert np.array_equal(fg.affine_db(np.ones((2, 3))), [2.0, 2.0, 2.0])
