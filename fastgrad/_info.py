@@ -13,8 +13,8 @@ from . import __version__, affine_vjp
 from ._functions import DTYPES
 from ._warmup import every_kernel
 from .kernels import _cache, _product
-from .kernels._simd import VECTOR_BYTES, cpu_features
 from .kernels._tile import TileShape
+from .kernels._vec import VECTOR_BYTES, cpu_features
 
 _LIBRARIES = ("numpy", "numba", "llvmlite", "rich", "matplotlib", "torch", "jax", "autograd")
 _VECTOR_FEATURES = ("avx512f", "avx2", "fma", "neon", "sve")  # what the speed or the bits depend on

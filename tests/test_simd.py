@@ -8,6 +8,7 @@ import pytest
 from problems import DTYPES
 
 from fastgrad.kernels import _simd as simd
+from fastgrad.kernels import _vec as vec
 
 L = {np.float32: 16, np.float64: 8}
 
@@ -120,7 +121,7 @@ def test_scale_is_ldexp(dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_horner(dtype):
-    coefficients = simd.Constant((2.0, -1.0, 0.5), (3.0, 0.25, -4.0))
+    coefficients = vec.Constant((2.0, -1.0, 0.5), (3.0, 0.25, -4.0))
     x = values(dtype)[10:]
     horner = simd.horner
     a, b, c = (dtype(v) for v in coefficients.values[x.itemsize])
@@ -174,7 +175,7 @@ def test_masks_touch_no_other_lane(dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_pair_is_two_vectors(dtype):
     """Masks, integers, constants and the one operation that LLVM does not split, on both."""
-    half = simd.Constant(0.5, 0.5)
+    half = vec.Constant(0.5, 0.5)
 
     @numba.njit(error_model="numpy")
     def mixed(x):
@@ -184,7 +185,7 @@ def test_a_pair_is_two_vectors(dtype):
     @numba.njit(error_model="numpy")
     def in_pairs(x, result):
         for i in range(0, x.size, 2 * simd.lanes(x)):
-            simd.store(result, i, mixed(simd.load_masked(x, i, simd.PAIR, simd.splat(x, 0))))
+            simd.store(result, i, mixed(simd.load_masked(x, i, vec.PAIR, simd.splat(x, 0))))
 
     x = values(dtype, size=8 * L[dtype])
     x[np.isinf(x)] = 1
@@ -197,7 +198,7 @@ def test_a_pair_is_two_vectors(dtype):
 @pytest.mark.parametrize(("count", "whole"), [(1, 0), (2, 1), (4, 2), (8, 0), (8, 4)])
 def test_several_vectors_with_one_mask(dtype, count, whole):
     """No element behind the mask is read or written; halves and a repeated vector have their lanes in order."""
-    times = simd.Times(count, whole)
+    times = vec.Times(count, whole)
     first_of, load_masked, repeated, halves = simd.first_of, simd.load_masked, simd.repeated, simd.halves
     store_masked, splat, load = simd.store_masked, simd.splat, simd.load
 
@@ -229,7 +230,7 @@ def test_several_vectors_with_one_mask(dtype, count, whole):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("count", [1, 2, 4, 8])
 def test_first_true(dtype, count):
-    times = simd.Times(count)
+    times = vec.Times(count)
     first_true, load_masked, splat = simd.first_true, simd.load_masked, simd.splat
 
     @numba.njit

@@ -8,7 +8,8 @@ import numba
 import numpy as np
 
 from .._functions import DTYPES
-from ..kernels._simd import cpu_features, fma, load, splat, store
+from ..kernels._simd import fma, load, splat, store
+from ..kernels._vec import cpu_features
 
 _COUNT, _REPEATS = 2_000_000, 9
 _SIZES = [2**k for k in range(16, 29)]  # bytes read and written

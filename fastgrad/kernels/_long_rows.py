@@ -10,7 +10,6 @@ import numpy as np
 from ._jit import device, inlined
 from ._math import INFINITY, exp, expm1, log1p
 from ._simd import (
-    Times,
     compact,
     first,
     first_of,
@@ -26,6 +25,7 @@ from ._simd import (
     store_masked,
 )
 from ._sums import UP_TO_OCTET, along_row, is_element, omit, row_argmax, row_max, row_total, times
+from ._vec import Times
 
 
 @inlined

@@ -14,7 +14,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from ._simd import compile_time
+from ._vec import compile_time
 
 _OPERAND = re.compile(r"(\w+)\(([^)]*)\)(:int)?(\?)?")
 

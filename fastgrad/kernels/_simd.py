@@ -1,9 +1,7 @@
-"""Vectors as Numba values: with `_tile.py`, the only file that knows LLVM.
+"""What is done with vectors: with `_vec.py`, `_tile.py` and `_signature.py`, all that knows LLVM.
 
-Numba leaves vectorising to LLVM's guess; kernels say what they mean instead. A `Vec` is 64 bytes of lanes on every CPU
-(where registers are narrower, LLVM splits it), so that the order of every sum, and with it every bit of a result, is
-the same everywhere. A `Mask` holds a truth value a lane. Both live in registers, work inside `prange` and survive the
-disk cache. A function below is one or a few LLVM instructions, inlined where it is called.
+Numba leaves vectorising to LLVM's guess; kernels say what they mean instead. A function below is one or a few LLVM
+instructions, inlined where it is called.
 
 Vecs take + - * / << >> & | and comparisons, with each other or with a scalar, lane by lane.
 Nothing here is checked: indices are the caller's duty, and the last axis of an array has unit stride.
@@ -13,203 +11,29 @@ import operator
 
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.core.datamodel import models
-from numba.core.datamodel.registry import register_default
-from numba.core.imputils import lower_cast, lower_constant
-from numba.core.registry import cpu_target
-from numba.core.typeconv import Conversion
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
-from numba.extending import intrinsic, lower_builtin, register_model, typeof_impl
+from numba.extending import intrinsic, lower_builtin
 
-VECTOR_BYTES = 64
-I32, I64 = ir.IntType(32), ir.IntType(64)
-
-
-def cpu_features():
-    """The features of the CPU that Numba compiles for, as a set of names: {"avx2", "fma", …}."""
-    _, _, features = cpu_target.target_context.codegen().magic_tuple()
-    return {feature[1:] for feature in features.split(",") if feature.startswith("+")}
-
-
-# --- types -----------------------------------------------------------------------------------------------------------
-
-
-class Vec(types.Type):
-    """64 bytes of lanes of one dtype, or so many times that: float32, float64, or the integer of the same width."""
-
-    def __init__(self, dtype, times=1):
-        self.dtype, self.times = dtype, times
-        self.lanes = int(times * VECTOR_BYTES * 8) // dtype.bitwidth
-        self.itemsize = dtype.bitwidth // 8
-        self.is_float = isinstance(dtype, types.Float)
-        super().__init__(name=f"Vec({dtype}, {times})")
-
-    def can_convert_to(self, typingctx, other):
-        if isinstance(other, Vec) and other.dtype == self.dtype and self.times < other.times:
-            return Conversion.promote
-        return None
-
-    @property
-    def as_ints(self):
-        return Vec(types.int32 if self.itemsize == 4 else types.int64, self.times)
-
-    @property
-    def as_floats(self):
-        return Vec(types.float32 if self.itemsize == 4 else types.float64, self.times)
-
-
-def vec_like(like):
-    """The type itself of a Vec, a Vec of the same dtype for an array."""
-    return like if isinstance(like, Vec) else Vec(like.dtype)
-
-
-class Mask(types.Type):
-    """A truth value for each lane of a `Vec`, known to be true in the first `known` lanes."""
-
-    def __init__(self, lanes, known=0):
-        self.lanes, self.known = lanes, known
-        super().__init__(name=f"Mask({lanes}, {known})")
-
-
-def widest(*vecs):
-    """The type that these are brought to before they are used together."""
-    return max(vecs, key=lambda vec: vec.times)
-
-
-@register_model(Vec)
-class _VecModel(models.PrimitiveModel):
-    def __init__(self, dmm, fe_type):
-        super().__init__(dmm, fe_type, ir.VectorType(dmm.lookup(fe_type.dtype).get_value_type(), fe_type.lanes))
-
-
-@register_model(Mask)
-class _MaskModel(models.PrimitiveModel):
-    def __init__(self, dmm, fe_type):
-        super().__init__(dmm, fe_type, ir.VectorType(ir.IntType(1), fe_type.lanes))
-
-
-@lower_cast(Vec, Vec)
-def _repeated(context, builder, vec, wider, value):
-    """One vector as two."""
-    order = ir.Constant(ir.VectorType(I32, wider.lanes), [*range(vec.lanes)] * (wider.lanes // vec.lanes))
-    return builder.shuffle_vector(value, value, order)
-
-
-class Constant:
-    """A compile-time constant: a number, or for `horner` several, for lanes of 32 bits and for lanes of 64."""
-
-    def __init__(self, single, double):
-        self.values = {
-            itemsize: value if isinstance(value, tuple) else (value,) for itemsize, value in ((4, single), (8, double))
-        }
-
-
-class _ConstantType(types.Dummy):
-    def __init__(self, values):
-        self.values = values
-        super().__init__(name=f"Constant({values})")
-
-
-def compile_time(python_class, numba_class, fields):
-    """Lets Numba take an object as a constant that is nothing but its type, made from these fields."""
-    register_default(numba_class)(models.OpaqueModel)
-    lower_constant(numba_class)(lambda context, builder, ty, value: context.get_dummy_value())
-    typeof_impl.register(python_class)(lambda value, context: numba_class(*(getattr(value, f) for f in fields)))
-
-
-compile_time(Constant, _ConstantType, ("values",))
-
-
-class Times:
-    """In place of a mask: so many vectors next to each other, as one Vec.
-
-    What is done to a pair are two instructions next to each other that do not wait for one another. Of long formulas
-    that are written one vector after the other, a CPU sees too little at a time: sigmoid takes 1.2 times as long. Of
-    four vectors, most constants are pushed out of the registers, and nothing is gained. A single vector used beside
-    wider ones is repeated. Of the vectors that a mask covers in part, so many are known to be whole.
-    """
-
-    def __init__(self, count, whole=0):
-        self.count, self.whole = count, whole
-
-
-class _TimesType(types.Dummy):
-    def __init__(self, count, whole):
-        self.count, self.whole = count, whole
-        super().__init__(name=f"Times({count}, {whole})")
-
-
-compile_time(Times, _TimesType, ("count", "whole"))
-PAIR, QUAD = Times(2), Times(4)
-
-
-# --- emitting LLVM ---------------------------------------------------------------------------------------------------
-
-
-def call(builder, name, returns, args):
-    """Calls the LLVM intrinsic `name` for vectors like the first vector among `args`.
-
-    Declared by hand: llvmlite's `declare_intrinsic` rejects vector types.
-    """
-    vector = next(a.type for a in args if isinstance(a.type, ir.VectorType))
-    element = f"i{vector.element.width}" if isinstance(vector.element, ir.IntType) else "f32"
-    element = "f64" if vector.element == ir.DoubleType() else element
-    name = name.format(f"v{vector.count}{element}")
-    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(returns, [a.type for a in args]), name)
-    return builder.call(function, args)
-
-
-def broadcast(builder, scalar, vector):
-    """The scalar in every lane of a vector of this LLVM type."""
-    nothing = ir.Constant(vector, ir.Undefined)
-    one = builder.insert_element(nothing, scalar, ir.Constant(I32, 0))
-    return builder.shuffle_vector(one, nothing, ir.Constant(ir.VectorType(I32, vector.count), [0] * vector.count))
-
-
-def address(context, builder, array_type, array, index, pointee):
-    """Pointer to array[index], the index being a list of LLVM integers."""
-    struct = context.make_array(array_type)(context, builder, array)
-    pointer = cgutils.get_item_pointer(context, builder, array_type, struct, index)
-    return builder.bitcast(pointer, pointee.as_pointer())
-
-
-def _indices(context, builder, index_type, index):
-    if not isinstance(index_type, types.BaseTuple):
-        return [context.cast(builder, index, index_type, types.intp)]
-    parts = cgutils.unpack_tuple(builder, index)
-    return [context.cast(builder, i, t, types.intp) for i, t in zip(parts, index_type.types, strict=True)]
-
-
-def _each_vector(builder, vec, pointer):
-    """(the lanes of one vector, pointer to it) for each of the vectors of a Vec."""
-    count = vec.lanes // vec.times
-    pointee = ir.VectorType(pointer.type.pointee.element, count)
-    pointer = builder.bitcast(pointer, pointee.as_pointer())
-    for v in range(vec.times):
-        yield range(v * count, (v + 1) * count), builder.gep(pointer, [ir.Constant(I32, v)])
-
-
-def _taken(builder, vector, lanes):
-    return builder.shuffle_vector(vector, vector, ir.Constant(ir.VectorType(I32, len(lanes)), list(lanes)))
-
-
-def _joined(builder, parts):
-    """Vectors of equal length, a power of two of them, as one."""
-    while len(parts) > 1:
-        order = ir.Constant(ir.VectorType(I32, 2 * parts[0].type.count), list(range(2 * parts[0].type.count)))
-        parts = [builder.shuffle_vector(a, b, order) for a, b in zip(parts[::2], parts[1::2], strict=True)]
-    return parts[0]
-
-
-def masked_load(builder, pointer, vec, mask, other):
-    align = ir.Constant(I32, vec.itemsize)
-    return call(builder, "llvm.masked.load.{}.p0", other.type, [pointer, align, mask, other])
-
-
-def masked_store(builder, value, pointer, vec, mask):
-    align = ir.Constant(I32, vec.itemsize)
-    call(builder, "llvm.masked.store.{}.p0", ir.VoidType(), [value, pointer, align, mask])
-
+from ._vec import (
+    I32,
+    I64,
+    ConstantType,
+    Mask,
+    TimesType,
+    Vec,
+    address,
+    broadcast,
+    call,
+    cpu_features,
+    each_vector,
+    indices,
+    joined,
+    masked_load,
+    masked_store,
+    taken,
+    vec_like,
+    widest,
+)
 
 # --- making vectors --------------------------------------------------------------------------------------------------
 
@@ -227,7 +51,7 @@ def splat(typingctx, like, value):
     vec = vec_like(like)
 
     def codegen(context, builder, sig, args):
-        if isinstance(value, _ConstantType):
+        if isinstance(value, ConstantType):
             (number,) = value.values[vec.itemsize]
             return ir.Constant(context.get_value_type(vec), [number] * vec.lanes)
         scalar = context.cast(builder, args[1], value, vec.dtype)
@@ -286,7 +110,7 @@ def load(typingctx, array, index):
     vec = Vec(array.dtype)
 
     def codegen(context, builder, sig, args):
-        where = _indices(context, builder, index, args[1])
+        where = indices(context, builder, index, args[1])
         return builder.load(
             address(context, builder, array, args[0], where, context.get_value_type(vec)), align=vec.itemsize
         )
@@ -300,23 +124,23 @@ def load_masked(typingctx, array, index, mask, other):
 
     For the mask None, all of them; for PAIR, those of two vectors, and so on, as for a mask of so many.
     """
-    times = mask.count if isinstance(mask, _TimesType) else 1
+    times = mask.count if isinstance(mask, TimesType) else 1
     if isinstance(mask, Mask):
         times = mask.lanes // Vec(array.dtype).lanes
     vec = Vec(array.dtype, times)
 
     def codegen(context, builder, sig, args):
-        where = _indices(context, builder, index, args[1])
+        where = indices(context, builder, index, args[1])
         pointer = address(context, builder, array, args[0], where, context.get_value_type(vec))
         if not isinstance(mask, Mask):
             return builder.load(pointer, align=vec.itemsize)
         parts = []
-        for lanes, place in _each_vector(builder, vec, pointer):  # LLVM does not see what is known of a wide mask
+        for lanes, place in each_vector(builder, vec, pointer):  # LLVM does not see what is known of a wide mask
             if lanes.stop <= mask.known:
                 parts.append(builder.load(place, align=vec.itemsize))
             else:
-                parts.append(masked_load(builder, place, vec, *(_taken(builder, arg, lanes) for arg in args[2:])))
-        return _joined(builder, parts)
+                parts.append(masked_load(builder, place, vec, *(taken(builder, arg, lanes) for arg in args[2:])))
+        return joined(builder, parts)
 
     return vec(array, index, mask, vec), codegen
 
@@ -326,7 +150,7 @@ def store(typingctx, array, index, value):
     """array[index:] = value"""
 
     def codegen(context, builder, sig, args):
-        where = _indices(context, builder, index, args[1])
+        where = indices(context, builder, index, args[1])
         builder.store(args[2], address(context, builder, array, args[0], where, args[2].type), align=value.itemsize)
         return context.get_dummy_value()
 
@@ -338,17 +162,17 @@ def store_masked(typingctx, array, index, value, mask):
     """array[index:] = value in the lanes where the mask is true (None or `Times`: in all); nothing else is touched."""
 
     def codegen(context, builder, sig, args):
-        where = _indices(context, builder, index, args[1])
+        where = indices(context, builder, index, args[1])
         pointer = address(context, builder, array, args[0], where, args[2].type)
         if not isinstance(mask, Mask):
             builder.store(args[2], pointer, align=value.itemsize)
         else:
-            for lanes, place in _each_vector(builder, value, pointer):
-                part = _taken(builder, args[2], lanes)
+            for lanes, place in each_vector(builder, value, pointer):
+                part = taken(builder, args[2], lanes)
                 if lanes.stop <= mask.known:
                     builder.store(part, place, align=value.itemsize)
                 else:
-                    masked_store(builder, part, place, value, _taken(builder, args[3], lanes))
+                    masked_store(builder, part, place, value, taken(builder, args[3], lanes))
         return context.get_dummy_value()
 
     return types.none(array, index, value, mask), codegen
@@ -512,7 +336,7 @@ def _by_parts(builder, function, vectors, count):
     """The function of vectors of so many lanes, applied to each part of these, put together again."""
     lanes = vectors[0].type.count
     pieces = [range(start, start + count) for start in range(0, lanes, count)]
-    return _joined(builder, [function(*(_taken(builder, v, piece) for v in vectors)) for piece in pieces])
+    return joined(builder, [function(*(taken(builder, v, piece) for v in vectors)) for piece in pieces])
 
 
 @intrinsic
@@ -579,7 +403,7 @@ def halves(typingctx, x):
     half = Vec(x.dtype, x.times // 2)
 
     def codegen(context, builder, sig, args):
-        parts = [_taken(builder, args[0], range(start, start + half.lanes)) for start in (0, half.lanes)]
+        parts = [taken(builder, args[0], range(start, start + half.lanes)) for start in (0, half.lanes)]
         return context.make_tuple(builder, sig.return_type, parts)
 
     return types.UniTuple(half, 2)(x), codegen

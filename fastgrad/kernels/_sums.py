@@ -10,9 +10,6 @@ import numpy as np
 from ._jit import inlined
 from ._math import INFINITY
 from ._simd import (
-    PAIR,
-    QUAD,
-    Times,
     first_of,
     first_true,
     halves,
@@ -29,6 +26,7 @@ from ._simd import (
     splat,
     store_masked,
 )
+from ._vec import PAIR, QUAD, Times
 
 UP_TO_OCTET = Times(8, 4)
 _BLOCK = 2048  # elements, a multiple of four vectors

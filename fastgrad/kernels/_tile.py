@@ -11,7 +11,7 @@ from numba.core import cgutils, types
 from numba.core.datamodel import models
 from numba.extending import intrinsic, register_model
 
-from ._simd import I32, Vec, broadcast, call, compile_time, cpu_features, masked_load, masked_store
+from ._vec import I32, Vec, broadcast, call, compile_time, cpu_features, masked_load, masked_store
 
 # Accumulators, a row of vectors and a broadcast fill the registers: 32 of 64 bytes with AVX-512; 16 of 32 bytes with
 # AVX2, where a Vec is two; 32 of 16 bytes with NEON, where it is four. A multiply-add takes four cycles and two start

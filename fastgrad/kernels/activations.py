@@ -13,20 +13,8 @@ from ._math import at_most, exp_parts, normal_tail, sigmoid_parts
 from ._math import sigmoid as _sigmoid
 from ._math import tanh as _tanh
 from ._signature import Signature
-from ._simd import (
-    PAIR,
-    Constant,
-    absolute,
-    first,
-    fma,
-    lanes,
-    load_masked,
-    scale,
-    select,
-    splat,
-    store,
-    store_masked,
-)
+from ._simd import absolute, first, fma, lanes, load_masked, scale, select, splat, store, store_masked
+from ._vec import PAIR, Constant
 
 FORWARD = Signature("X(...) -> Y(...)", inplace=True)
 VJP_OF_OUTPUT = Signature("dY(...) Y(...) -> dX(...)", inplace=True)

@@ -10,7 +10,7 @@ from importlib import import_module
 from importlib.util import find_spec
 
 import fastgrad
-from fastgrad.kernels._simd import cpu_features
+from fastgrad.kernels._vec import cpu_features
 
 HOME = "fastgrad"
 CPUS = "FASTGRAD_BENCH_CPUS"  # the variable that tells a worker how many CPUs to see
