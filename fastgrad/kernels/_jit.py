@@ -189,6 +189,9 @@ def _caller(count, entry, finish):
         4: lambda a, b, c, d: (s := entry(a, b, c, d, _IF_SMALL)) == _DONE or finish(s, a, b, c, d),
         5: lambda a, b, c, d, e: (s := entry(a, b, c, d, e, _IF_SMALL)) == _DONE or finish(s, a, b, c, d, e),
         6: lambda a, b, c, d, e, f: (s := entry(a, b, c, d, e, f, _IF_SMALL)) == _DONE or finish(s, a, b, c, d, e, f),
+        7: lambda a, b, c, d, e, f, g: (
+            (s := entry(a, b, c, d, e, f, g, _IF_SMALL)) == _DONE or finish(s, a, b, c, d, e, f, g)
+        ),
     }.get(count, lambda *args: (s := entry(*args, _IF_SMALL)) == _DONE or finish(s, *args))
 
 
