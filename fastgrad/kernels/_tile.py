@@ -122,6 +122,23 @@ def tile_load(typingctx, array, at, stride, shape):
 
 
 @intrinsic
+def tile_load_masked(typingctx, array, at, stride, shape, mask):
+    """tile[p, q] = array[at + p stride + q] where the mask is true and 0 elsewhere, for one vector a row"""
+    tile = shape.of(array.dtype)
+
+    def codegen(context, builder, sig, args):
+        vector = context.get_value_type(tile.vec)
+        value = ir.Constant(context.get_value_type(tile), ir.Undefined)
+        rows = _row_pointers(context, builder, array, *args[:3], tile.rows, vector)
+        for p, row in enumerate(rows):
+            loaded = masked_load(builder, row, tile.vec, args[4], ir.Constant(vector, None))
+            value = builder.insert_value(value, loaded, p)
+        return value
+
+    return tile(array, types.intp, types.intp, shape, mask), codegen
+
+
+@intrinsic
 def tile_store(typingctx, tile, array, at, stride):
     """array[at + p stride + q] = tile[p, q]"""
 
@@ -280,6 +297,48 @@ def tile_rank1(typingctx, tile, A, a, B, b):
         return total
 
     return tile(tile, A, types.intp, B, types.intp), codegen
+
+
+@intrinsic
+def tile_splat(typingctx, array, at, shape):
+    """tile[p, q] = array[at + p], for every q"""
+    tile = shape.of(array.dtype)
+
+    def codegen(context, builder, sig, args):
+        vector = context.get_value_type(tile.vec)
+        first = _pointer(context, builder, array, *args[:2], vector.element)
+        value = ir.Constant(context.get_value_type(tile), ir.Undefined)
+        for p in range(tile.rows):
+            value = builder.insert_value(value, broadcast(builder, builder.load(_next(builder, first, p)), vector), p)
+        return value
+
+    return tile(array, types.intp, shape), codegen
+
+
+@intrinsic
+def tile_product(typingctx, tile, A, a, B):
+    """tile[p, q] += Σ_k A[a + k rows + p] · B[k, q], k ascending and each with one rounding, for one vector a row
+
+    B is a tile, and A an array, or a tile of splats and then a is not looked at.
+    """
+
+    def codegen(context, builder, sig, args):
+        total, a_value, a, b_tile = args
+        vector = context.get_value_type(tile.vec)
+        if not isinstance(A, Tile):
+            left = _pointer(context, builder, A, a_value, a, vector.element)
+        for k in range(B.rows):
+            line = builder.extract_value(b_tile, k)
+            for p in range(tile.rows):
+                if isinstance(A, Tile):
+                    element = builder.extract_value(a_value, k * tile.rows + p)
+                else:
+                    element = broadcast(builder, builder.load(_next(builder, left, k * tile.rows + p)), vector)
+                operands = [element, line, builder.extract_value(total, p)]
+                total = builder.insert_value(total, call(builder, "llvm.fma.{}", vector, operands), p)
+        return total
+
+    return tile(tile, A, types.intp, B), codegen
 
 
 @intrinsic

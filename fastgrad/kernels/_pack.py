@@ -1,0 +1,78 @@
+"""What goes into the workspace of a product, and what comes out: panels of its factors, and totals."""
+
+from ._jit import device
+from ._simd import compact, first, lanes, load, load_masked, select, splat, store, store_masked
+from ._tile import TILE_VECS, TURNED, TileShape, tile_load, tile_store, tile_turned
+
+# How a row of a source is spread over panels: that many panels, and vectors in a row of each.
+_GROUP = 4
+_SPREAD_NARROW, _SPREAD_WIDE = TileShape(_GROUP, 1), TileShape(_GROUP, TILE_VECS)
+
+
+@device
+def ceil_div(a, b):
+    return (a + b - 1) // b
+
+
+@device
+def pack(source, by_rows, start, count, k0, terms, width, work, at):
+    """Panels of `width`, the one of i at work[at + i // width · apart:]: each holds, row after row of `width` elements,
+    source[k0 + k, start + i] (by_rows) or source[start + i, k0 + k] for i < count.
+
+    Whole vectors are copied: what spills over the end of a row of a panel is overwritten by the next. Panels are L
+    elements further apart than they are long: multiples of 4096 bytes would push each other out of the cache. By rows,
+    four panels at a time: one alone touches too little of each row (half the speed where rows are 4096 bytes apart),
+    all at once are too many streams of writes (as slow).
+    """
+    compact()
+    L, stride = lanes(source), source.shape[1]
+    zeros = splat(source, 0)
+    apart = terms * width + L
+    q = 0
+    if by_rows:
+        vectors, last = ceil_div(width, L) * L, (_GROUP - 1) * width
+        while q + last < count and start + q + last + vectors <= stride:
+            place, to = k0 * stride + start + q, at + q // width * apart
+            if width <= L:
+                for k in range(terms):
+                    spread = tile_load(source, place + k * stride, width, _SPREAD_NARROW)
+                    tile_store(spread, work, to + k * width, apart)
+            else:
+                for k in range(terms):
+                    spread = tile_load(source, place + k * stride, width, _SPREAD_WIDE)
+                    tile_store(spread, work, to + k * width, apart)
+            q += _GROUP * width
+        for rest in range(q, count, width):
+            to = at + rest // width * apart
+            for p in range(0, min(width, count - rest), L):
+                inside = first(source, count - rest - p)
+                for k in range(terms):
+                    store(work, to + k * width + p, load_masked(source, (k0 + k, start + rest + p), inside, zeros))
+    else:
+        step = min(width, TURNED)
+        for q in range(0, count, step):
+            place, to = (start + q) * stride + k0, at + q // width * apart + q % width
+            if terms < L:
+                tile_store(tile_turned(source, place, stride, count - q, terms), work, to, width)
+            else:
+                for k_or_more in range(0, terms, L):
+                    k = min(k_or_more, terms - L)  # the last square lies over the one before
+                    tile_store(tile_turned(source, place + k, stride, count - q, None), work, to + k * width, width)
+
+
+@device
+def finish(work, t, width, C, i, j, rows, columns, bias, accumulate):
+    """C[i : i + rows, j : j + columns] (+)= totals + bias[j : j + columns]"""
+    compact()
+    L = lanes(C)
+    zeros = splat(C, 0)
+    for q in range(0, columns, L):
+        inside = first(C, columns - q)
+        with_bias = first(C, L * bias.size) & inside
+        with_old = first(C, L * accumulate) & inside
+        shift = load_masked(bias, j + q, with_bias, zeros)
+        for p in range(rows):
+            value = load(work, t + p * width + q)
+            value = select(with_bias, value + shift, value)
+            value = select(with_old, load_masked(C, (i + p, j + q), with_old, zeros) + value, value)
+            store_masked(C, (i + p, j + q), value, inside)

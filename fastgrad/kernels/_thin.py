@@ -1,0 +1,251 @@
+"""Products C[i, j] = Σ_k A[i, k] B[k, j] of few rows, or of few columns as Cᵀ: B is read once, and where it is.
+
+The few rows of A are packed, and all columns of B that a chunk has pass them while the chunk's sums stay in the first
+cache. Where B is given by rows, some of its rows at a time are added to the sums; where it is given by columns, eight
+of these at a time are transposed in registers and multiplied there. The order of summation is that of `_product.py`.
+"""
+
+import numpy as np
+
+from ._jit import device
+from ._pack import finish, pack
+from ._simd import compact, first, flat, lanes, load, load_masked, select, splat, store, store_masked
+from ._tile import (
+    TILE_ROWS,
+    TILE_VECS,
+    TURNED,
+    TileShape,
+    tile_add,
+    tile_load,
+    tile_load_masked,
+    tile_prefetch,
+    tile_product,
+    tile_rank1,
+    tile_rows,
+    tile_splat,
+    tile_store,
+    tile_store_rows,
+    tile_store_turned,
+    tile_turned,
+    tile_width,
+    tile_zeros,
+)
+
+BLOCK = 256  # terms of a sum in one register: |error| ≤ (BLOCK + K / BLOCK + 2) eps Σ|terms|
+CHUNK = 128  # vectors of sums
+_VECTOR, _SLIM = TileShape(1, 1), TileShape(1, 1, TURNED)
+
+
+FEW_ROWS = 4 if TILE_ROWS % 4 == 0 else 2
+
+
+# Two rows of sums in memory, and how many rows of B are added to them at a time, for which there are registers.
+_TWO_SUMS, _SOME_ROWS = TileShape(2, 1), TileShape(8 if TILE_VECS > 1 else 2, 1)
+_SOME_ELEMENTS = TileShape(2 * _SOME_ROWS.rows, 1)
+# More rows of sums in registers: strips of B as wide as these hold.
+FEW_TERMS_TILE = TileShape(FEW_ROWS, 4 if TILE_VECS > 1 else 2)
+_FEW, _MANY = TileShape(FEW_ROWS, 1), TileShape(TILE_ROWS, 1)
+_FEW_STRIP, _MANY_STRIP = TileShape(FEW_ROWS, TILE_ROWS * TILE_VECS // FEW_ROWS), TileShape(TILE_ROWS, TILE_VECS)
+_TWO_TURNED, _FEW_TURNED, _MANY_TURNED = (TileShape(rows, 1, TURNED) for rows in (2, FEW_ROWS, TILE_ROWS))
+
+
+@device
+def _rows_at_a_time(m):
+    return 2 if m <= 2 else (FEW_ROWS if m <= FEW_ROWS else TILE_ROWS)
+
+
+@device
+def thin_plan(m, n, K, like):
+    """Columns of a chunk, where in the workspace its sums, totals and spare elements start, and the workspace's size,
+    for at most n columns"""
+    compact()
+    L, R = lanes(like), _rows_at_a_time(m)
+    chunk = min(np.intp(CHUNK // R * L), (n + 2 * TURNED - 1) // (2 * TURNED) * (2 * TURNED))
+    sums = (min(K, 2 * BLOCK) + 2 * L) * R
+    totals = sums + (chunk + L) * 2
+    spare = totals + (chunk + L) * max(R, FEW_ROWS)
+    return chunk, sums, totals, spare, spare + 2 * L * (TURNED + 2)
+
+
+@device
+def add_rows(work, a, terms, B, b, stride, columns, t, sums, width, opens):
+    """work[t + p width + q] (+)= Σ_k work[a + 2 k + p] · B[b + k stride + q], where (+)= is = if it opens the sum.
+
+    For two rows, B is read from end to end, some rows at a time, and the sums are in memory: at `sums` if not at t.
+    """
+    compact()
+    L, some = lanes(B), tile_rows(_SOME_ROWS)
+    at = t if opens else sums
+    for q in range(0, columns, L):
+        tile_store(tile_zeros(B, _TWO_SUMS), work, at + q, width)
+    whole = terms // some * some
+    for k in range(0, whole, some):
+        left = tile_splat(work, a + 2 * k, _SOME_ELEMENTS)
+        for q in range(0, columns, L):
+            right = tile_load_masked(B, b + k * stride + q, stride, _SOME_ROWS, first(B, columns - q))
+            tile_store(tile_product(tile_load(work, at + q, width, _TWO_SUMS), left, 0, right), work, at + q, width)
+    for k in range(whole, terms):
+        for q in range(0, columns, L):
+            right = tile_load_masked(B, b + k * stride + q, stride, _VECTOR, first(B, columns - q))
+            total = tile_product(tile_load(work, at + q, width, _TWO_SUMS), work, a + 2 * k, right)
+            tile_store(total, work, at + q, width)
+    if not opens:
+        for q in range(0, columns, L):
+            both = tile_load(work, t + q, width, _TWO_SUMS), tile_load(work, sums + q, width, _TWO_SUMS)
+            tile_store(tile_add(*both), work, t + q, width)
+
+
+@device
+def add_strips(vector, strip, work, a, terms, B, b, stride, columns, t, width, opens):
+    """The same for more rows, with the sums in registers: strips of B as wide as these hold."""
+    compact()
+    L, R, across = lanes(B), tile_rows(vector), tile_width(strip, B)
+    whole = columns // across * across
+    for q in range(0, whole, across):
+        acc = tile_zeros(B, strip)
+        for k in range(terms):
+            # A strip touches few bytes of many pages, which the hardware does not see coming.
+            tile_prefetch(strip, B, b + k * stride + q + across)
+            acc = tile_rank1(acc, work, a + k * R, B, b + k * stride + q)
+        if not opens:
+            acc = tile_add(tile_load(work, t + q, width, strip), acc)
+        tile_store(acc, work, t + q, width)
+    for q in range(whole, columns, L):
+        inside = first(B, columns - q)
+        some = tile_zeros(B, vector)
+        for k in range(terms):
+            right = tile_load_masked(B, b + k * stride + q, stride, _VECTOR, inside)
+            some = tile_product(some, work, a + k * R, right)
+        if not opens:
+            some = tile_add(tile_load(work, t + q, width, vector), some)
+        tile_store(some, work, t + q, width)
+
+
+@device
+def add_columns(sums, work, a, terms, B, j, k0, columns, t, spare, width, opens):
+    """work[t + p width + q] (+)= Σ_k work[a + k rows + p] · B[j + q, k0 + k], the columns of B transposed"""
+    compact()
+    L, R, stride = lanes(B), tile_rows(sums), B.shape[1]
+    # Two sums that do not wait for one another: of two blocks, or of twice as many columns.
+    blocks = terms > BLOCK
+    terms = min(terms, BLOCK)
+    whole = terms // L * L
+    for q in range(0, columns, TURNED if blocks else 2 * TURNED):
+        columns0 = columns1 = columns - q
+        b0 = b1 = (j + q) * stride + k0
+        a1 = a
+        if blocks:
+            b1, a1 = b0 + BLOCK, a + BLOCK * R
+        else:
+            b1, columns1 = b0 + TURNED * stride, columns0 - TURNED
+        both = columns1 > 0
+        sum0, sum1 = tile_zeros(B, sums), tile_zeros(B, sums)
+        for k in range(0, whole, L):
+            sum0 = tile_product(sum0, work, a + k * R, tile_turned(B, b0 + k, stride, columns0, None))
+            if both:
+                sum1 = tile_product(sum1, work, a1 + k * R, tile_turned(B, b1 + k, stride, columns1, None))
+        if whole < terms:
+            rest = terms - whole
+            pack(B, terms < 0, j + q, min(columns0, 2 * TURNED), k0 + whole, rest, np.intp(TURNED), work, spare)
+            for k in range(rest):
+                at, left = spare + k * TURNED, a + (whole + k) * R
+                sum0 = tile_product(sum0, work, left, tile_load(work, at, 0, _SLIM))
+                if both:
+                    sum1 = tile_product(sum1, work, left, tile_load(work, at + rest * TURNED + L, 0, _SLIM))
+        if not opens:
+            sum0 = tile_add(tile_load(work, t + q, width, sums), sum0)
+        if blocks:
+            tile_store(tile_add(sum0, sum1), work, t + q, width)
+            continue
+        tile_store(sum0, work, t + q, width)
+        if not opens:
+            sum1 = tile_add(tile_load(work, t + q + TURNED, width, sums), sum1)
+        tile_store(sum1, work, t + q + TURNED, width)
+
+
+@device
+def finish_turned(work, t, width, spare, C, j, columns, bias, accumulate):
+    """C[j : j + columns, :] (+)= totals transposed + bias"""
+    compact()
+    L, m = lanes(C), C.shape[1]
+    zeros = splat(C, 0)
+    for q in range(0, columns, L):
+        if bias.size:
+            for p in range(m):
+                at = t + p * width + q
+                store(work, at, load(work, at) + splat(C, bias[p]))
+        direct = q + 2 * L <= columns and not accumulate  # what spills over the last row is overwritten by the next
+        target, at = (flat(C), (j + q) * m) if direct else (work, spare)
+        if m == 1:
+            store(target, at, load(work, t + q))
+        elif m <= FEW_ROWS:
+            tile_store_turned(tile_load(work, t + q, width, _FEW), target, at, m)
+        else:
+            tile_store_turned(tile_load(work, t + q, width, _MANY), target, at, m)
+        if direct:
+            continue
+        end = min(L, columns - q) * m
+        for at in range(0, end, L):
+            place, inside = (j + q) * m + at, first(C, end - at)
+            with_old = first(C, L * accumulate) & inside
+            value = load(work, spare + at)
+            value = select(with_old, load_masked(flat(C), place, with_old, zeros) + value, value)
+            store_masked(flat(C), place, value, inside)
+
+
+@device
+def thin(A, a_by_rows, B, b_by_rows, C, turned, bias, accumulate, j0, n, work, left):
+    """Columns j0 to j0 + n of C (+)= A B + bias, or these rows of it where Cᵀ is computed"""
+    compact()
+    K, m = (A.shape[0], A.shape[1]) if a_by_rows else (A.shape[1], A.shape[0])
+    N = B.shape[1]
+    R = _rows_at_a_time(m)
+    chunk, sums, totals, spare, _ = thin_plan(m, n, K, C)
+    sums, totals, spare, width = left + sums, left + totals, left + spare, chunk + lanes(C)
+    for c in range(0, n, chunk):
+        columns, j, k, opens = min(chunk, n - c), j0 + c, np.intp(0), True
+        while opens or k < K:
+            terms = min(K - k, BLOCK)
+            if not b_by_rows and K - k >= 2 * BLOCK:
+                terms = np.intp(2 * BLOCK)
+            pack(A, a_by_rows, np.intp(0), m, k, terms, R, work, left)
+            by_rows = work, left, terms, flat(B), k * N + j, N, columns, totals
+            by_columns = work, left, terms, B, j, k, columns, totals, spare, width, opens
+            if b_by_rows:
+                if m <= 2:
+                    add_rows(*by_rows, sums, width, opens)
+                elif m <= FEW_ROWS:
+                    add_strips(_FEW, _FEW_STRIP, *by_rows, width, opens)
+                else:
+                    add_strips(_MANY, _MANY_STRIP, *by_rows, width, opens)
+            elif m <= 2:
+                add_columns(_TWO_TURNED, *by_columns)
+            elif m <= FEW_ROWS:
+                add_columns(_FEW_TURNED, *by_columns)
+            else:
+                add_columns(_MANY_TURNED, *by_columns)
+            opens, k = False, k + terms
+        if turned:
+            finish_turned(work, totals, width, spare, C, j, columns, bias, accumulate)
+        else:
+            finish(work, totals, width, C, np.intp(0), j, m, columns, bias, accumulate)
+
+
+@device
+def few_terms(work, left, B, C, i0, m, j0, n):
+    """Rows i0 to i0 + m, columns j0 to j0 + n of C = A B, a product of few terms of which A is packed: rows of C are
+    written from end to end, a few at a time, as fast as memory takes them, and B is read where it is."""
+    compact()
+    (K, N), L = B.shape, lanes(C)
+    R, across = tile_rows(FEW_TERMS_TILE), tile_width(FEW_TERMS_TILE, C)
+    for p in range(0, m, R):
+        a, rows = left + p // TILE_ROWS * (K * TILE_ROWS + L) + p % TILE_ROWS, m - p
+        for q_or_less in range(0, n, across):
+            q = j0 + min(q_or_less, n - across)  # the last strip lies over the one before
+            tile = tile_zeros(C, FEW_TERMS_TILE)
+            for k in range(K):
+                tile = tile_rank1(tile, work, a + k * TILE_ROWS, flat(B), k * N + q)
+            if rows >= R:
+                tile_store(tile, flat(C), (i0 + p) * N + q, N)
+            else:
+                tile_store_rows(tile, flat(C), (i0 + p) * N + q, N, rows)
