@@ -36,7 +36,7 @@ UNPACKED_TILES = 2  # so many rows of tiles do not pay for packing B
 ROW_OF_PANELS = 2**18  # bytes of B's panels that pass one panel of A after the other: C is then written row by row
 
 TILE, NARROW = TileShape(TILE_ROWS, TILE_VECS), TileShape(TILE_ROWS, 1)  # narrow for what is left of the columns
-FEW, FEW_NARROW = TileShape(FEW_ROWS, TILE_VECS), TileShape(FEW_ROWS, 1)  # and few for what is left of the rows
+FEW = TileShape(FEW_ROWS, TILE_VECS)  # and few for what is left of the rows
 _REGISTERS = TILE_ROWS * TILE_VECS
 
 
@@ -78,7 +78,7 @@ def plan(C, K, threads):
     if m <= TILE_ROWS:
         columns = n if threads == 1 else cut(n, 2 * L, n, threads)
         across = ceil_div(n, max(columns, 1))
-        size = thin_plan(m, columns, K, C)[-1]
+        size = max(thin_plan(m, columns, K, turned, C)[-1], thin_plan(m, columns, K, not turned, C)[-1])
         return across if m else m, size, turned, np.intp(TILE_ROWS), columns, across, np.intp(0), np.intp(0), np.intp(0)
     if threads == 1 and m * n <= 2**14:  # no divisions where they would be felt
         rows, columns = ceil_div(m, TILE_ROWS) * TILE_ROWS, ceil_div(n, TILE_VECS * L) * TILE_VECS * L
@@ -183,14 +183,11 @@ def product(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, l
                     vectors = TILE_VECS if columns > width - L else 1
                     for v in range(0, columns, vectors * L):
                         rest = terms, t + v, width, opens, C, c + v, rows, direct
-                        if rows > FEW_ROWS:
-                            if vectors > 1:
-                                update(TILE, work, a, source, b + v, stride, *rest)
-                            else:
-                                update(NARROW, work, a, source, b + v, stride, *rest)
-                        elif vectors > 1:
-                            update(FEW, work, a, source, b + v, stride, *rest)
+                        if vectors == 1:
+                            update(NARROW, work, a, source, b + v, stride, *rest)
+                        elif rows > FEW_ROWS:
+                            update(TILE, work, a, source, b + v, stride, *rest)
                         else:
-                            update(FEW_NARROW, work, a, source, b + v, stride, *rest)
+                            update(FEW, work, a, source, b + v, stride, *rest)
                     if closes and not direct:
                         finish(work, t, width, C, i, j, rows, columns, bias, accumulate)

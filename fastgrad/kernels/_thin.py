@@ -32,7 +32,7 @@ from ._tile import (
 )
 
 BLOCK = 256  # terms of a sum in one register: |error| ≤ (BLOCK + K / BLOCK + 2) eps Σ|terms|
-CHUNK = 128  # vectors of sums
+CHUNK = 8 * TILE_ROWS * TILE_VECS  # vectors of sums: eight strips that fill the registers
 _VECTOR, _SLIM = TileShape(1, 1), TileShape(1, 1, TURNED)
 
 
@@ -46,22 +46,24 @@ _SOME_ELEMENTS = TileShape(2 * _SOME_ROWS.rows, 1)
 FEW_TERMS_TILE = TileShape(FEW_ROWS, 4 if TILE_VECS > 1 else 2)
 _FEW, _MANY = TileShape(FEW_ROWS, 1), TileShape(TILE_ROWS, 1)
 _FEW_STRIP, _MANY_STRIP = TileShape(FEW_ROWS, TILE_ROWS * TILE_VECS // FEW_ROWS), TileShape(TILE_ROWS, TILE_VECS)
-_TWO_TURNED, _FEW_TURNED, _MANY_TURNED = (TileShape(rows, 1, TURNED) for rows in (2, FEW_ROWS, TILE_ROWS))
+_FEW_TURNED, _MANY_TURNED = TileShape(FEW_ROWS, 1, TURNED), TileShape(TILE_ROWS, 1, TURNED)
 
 
 @device
-def _rows_at_a_time(m):
-    return 2 if m <= 2 else (FEW_ROWS if m <= FEW_ROWS else TILE_ROWS)
+def _rows_at_a_time(m, by_rows):
+    if m <= 2 and by_rows:
+        return 2
+    return FEW_ROWS if m <= FEW_ROWS else TILE_ROWS
 
 
 @device
-def thin_plan(m, n, K, like):
+def thin_plan(m, n, K, by_rows, like):
     """Columns of a chunk, where in the workspace its sums, totals and spare elements start, and the workspace's size,
     for at most n columns"""
     compact()
-    L, R = lanes(like), _rows_at_a_time(m)
+    L, R = lanes(like), _rows_at_a_time(m, by_rows)
     chunk = min(np.intp(CHUNK // R * L), (n + 2 * TURNED - 1) // (2 * TURNED) * (2 * TURNED))
-    sums = (min(K, 2 * BLOCK) + 2 * L) * R
+    sums = (min(K, BLOCK) + 2 * L) * R
     totals = sums + (chunk + L) * 2
     spare = totals + (chunk + L) * max(R, FEW_ROWS)
     return chunk, sums, totals, spare, spare + 2 * L * (TURNED + 2)
@@ -126,41 +128,20 @@ def add_columns(sums, work, a, terms, B, j, k0, columns, t, spare, width, opens)
     """work[t + p width + q] (+)= Σ_k work[a + k rows + p] · B[j + q, k0 + k], the columns of B transposed"""
     compact()
     L, R, stride = lanes(B), tile_rows(sums), B.shape[1]
-    # Two sums that do not wait for one another: of two blocks, or of twice as many columns.
-    blocks = terms > BLOCK
-    terms = min(terms, BLOCK)
     whole = terms // L * L
-    for q in range(0, columns, TURNED if blocks else 2 * TURNED):
-        columns0 = columns1 = columns - q
-        b0 = b1 = (j + q) * stride + k0
-        a1 = a
-        if blocks:
-            b1, a1 = b0 + BLOCK, a + BLOCK * R
-        else:
-            b1, columns1 = b0 + TURNED * stride, columns0 - TURNED
-        both = columns1 > 0
-        sum0, sum1 = tile_zeros(B, sums), tile_zeros(B, sums)
+    for q in range(0, columns, TURNED):
+        place = (j + q) * stride + k0
+        acc = tile_zeros(B, sums)
         for k in range(0, whole, L):
-            sum0 = tile_product(sum0, work, a + k * R, tile_turned(B, b0 + k, stride, columns0, None))
-            if both:
-                sum1 = tile_product(sum1, work, a1 + k * R, tile_turned(B, b1 + k, stride, columns1, None))
+            acc = tile_product(acc, work, a + k * R, tile_turned(B, place + k, stride, columns - q, None))
         if whole < terms:
             rest = terms - whole
-            pack(B, terms < 0, j + q, min(columns0, 2 * TURNED), k0 + whole, rest, np.intp(TURNED), work, spare)
+            pack(B, terms < 0, j + q, min(columns - q, TURNED), k0 + whole, rest, np.intp(TURNED), work, spare)
             for k in range(rest):
-                at, left = spare + k * TURNED, a + (whole + k) * R
-                sum0 = tile_product(sum0, work, left, tile_load(work, at, 0, _SLIM))
-                if both:
-                    sum1 = tile_product(sum1, work, left, tile_load(work, at + rest * TURNED + L, 0, _SLIM))
+                acc = tile_product(acc, work, a + (whole + k) * R, tile_load(work, spare + k * TURNED, 0, _SLIM))
         if not opens:
-            sum0 = tile_add(tile_load(work, t + q, width, sums), sum0)
-        if blocks:
-            tile_store(tile_add(sum0, sum1), work, t + q, width)
-            continue
-        tile_store(sum0, work, t + q, width)
-        if not opens:
-            sum1 = tile_add(tile_load(work, t + q + TURNED, width, sums), sum1)
-        tile_store(sum1, work, t + q + TURNED, width)
+            acc = tile_add(tile_load(work, t + q, width, sums), acc)
+        tile_store(acc, work, t + q, width)
 
 
 @device
@@ -199,15 +180,13 @@ def thin(A, a_by_rows, B, b_by_rows, C, turned, bias, accumulate, j0, n, work, l
     compact()
     K, m = (A.shape[0], A.shape[1]) if a_by_rows else (A.shape[1], A.shape[0])
     N = B.shape[1]
-    R = _rows_at_a_time(m)
-    chunk, sums, totals, spare, _ = thin_plan(m, n, K, C)
+    R = _rows_at_a_time(m, b_by_rows)
+    chunk, sums, totals, spare, _ = thin_plan(m, n, K, b_by_rows, C)
     sums, totals, spare, width = left + sums, left + totals, left + spare, chunk + lanes(C)
     for c in range(0, n, chunk):
         columns, j, k, opens = min(chunk, n - c), j0 + c, np.intp(0), True
         while opens or k < K:
             terms = min(K - k, BLOCK)
-            if not b_by_rows and K - k >= 2 * BLOCK:
-                terms = np.intp(2 * BLOCK)
             pack(A, a_by_rows, np.intp(0), m, k, terms, R, work, left)
             by_rows = work, left, terms, flat(B), k * N + j, N, columns, totals
             by_columns = work, left, terms, B, j, k, columns, totals, spare, width, opens
@@ -218,8 +197,6 @@ def thin(A, a_by_rows, B, b_by_rows, C, turned, bias, accumulate, j0, n, work, l
                     add_strips(_FEW, _FEW_STRIP, *by_rows, width, opens)
                 else:
                     add_strips(_MANY, _MANY_STRIP, *by_rows, width, opens)
-            elif m <= 2:
-                add_columns(_TWO_TURNED, *by_columns)
             elif m <= FEW_ROWS:
                 add_columns(_FEW_TURNED, *by_columns)
             else:
