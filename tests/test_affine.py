@@ -1,5 +1,6 @@
 """The affine functions against NumPy, against the sums of the derivation as written, and against each other."""
 
+import itertools
 from fractions import Fraction
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from problems import (
+    DTYPES,
     assert_same_bits,
     assert_within,
     dtypes,
@@ -167,3 +169,19 @@ def test_nan_and_inf_stay_in_their_row(value):
     assert np.all(np.isfinite(dX) == (np.arange(20) != 7)[:, None])
     assert np.all(np.isfinite(dW) == (np.arange(30) != 5)[:, None])
     assert np.all(np.isfinite(db) == (np.arange(30) != 5))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_jvp_of_missing_tangents(dtype):
+    """Each is zero, whichever way a product of this shape is computed, and nothing that stood in `out` is left."""
+    rng = np.random.default_rng(0)
+    for n, m, d in itertools.product((0, 1, 2, 5, 8, 9, 20), (1, 2, 5, 8, 9, 20), (0, 1, 7, 20, 300)):
+        X, W = rng.standard_normal((n, d)).astype(dtype), rng.standard_normal((m, d)).astype(dtype)
+        tangents = {"dX": X[::-1], "dW": W[::-1], "db": rng.standard_normal(m).astype(dtype)}
+        for count in range(4):
+            for names in itertools.combinations(tangents, count):
+                given = {name: tangents[name] for name in names}
+                got = fg.affine_jvp(X, W, **given, out=np.full((n, m), np.nan, dtype))
+                size = reference.affine_jvp(abs(X), abs(W), **{name: abs(t) for name, t in given.items()})
+                expected = reference.affine_jvp(X.astype(float), W.astype(float), **given)
+                assert_within(got, expected, 4 * tolerance(dtype, d + 1) * size)

@@ -142,7 +142,7 @@ def product(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, l
     i0, j0 = task // across * task_rows, task % across * task_columns
     m, n = min(M - i0, task_rows), min(N - j0, task_columns)
     if M <= TILE_ROWS:
-        thin(A, a_by_rows, B, b_by_rows, C, turned, bias, accumulate, j0, n, work, left)
+        thin(A, a_by_rows, B, b_by_rows, C, K, M, turned, bias, accumulate, j0, n, work, left)
         return
     right, totals = left + right, left + totals
     width = TILE_VECS * L

@@ -175,10 +175,10 @@ def finish_turned(work, t, width, spare, C, j, columns, bias, accumulate):
 
 
 @device
-def thin(A, a_by_rows, B, b_by_rows, C, turned, bias, accumulate, j0, n, work, left):
-    """Columns j0 to j0 + n of C (+)= A B + bias, or these rows of it where Cᵀ is computed"""
+def thin(A, a_by_rows, B, b_by_rows, C, K, m, turned, bias, accumulate, j0, n, work, left):
+    """Columns j0 to j0 + n of the m rows of C (+)= A B + bias, or rows of its columns where Cᵀ is computed. Where K is
+    0, A may have another shape: a missing tangent is of size 0."""
     compact()
-    K, m = (A.shape[0], A.shape[1]) if a_by_rows else (A.shape[1], A.shape[0])
     N = B.shape[1]
     R = _rows_at_a_time(m, b_by_rows)
     chunk, sums, totals, spare, _ = thin_plan(m, n, K, b_by_rows, C)
