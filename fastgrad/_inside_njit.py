@@ -6,6 +6,8 @@ machine code of a call. Importing fastgrad registers the names alone: nothing is
 """
 
 import inspect
+import threading
+import warnings
 from importlib import import_module
 
 from numba.core import types
@@ -211,7 +213,7 @@ def answer(name, *arguments):
         try:
             return None, _public(function)(**given)
         except ValueError as error:
-            return str(error), None
+            return _told(error), None
 
 
 def explain(name, *arguments):
@@ -235,5 +237,13 @@ def explain(name, *arguments):
             raise missing_out(name)
         check(name, function.signature, inputs, given.get("out"), given.get("axis", NO_AXIS))
     except ValueError as error:
-        return str(error)
+        return _told(error)
     return None
+
+
+def _told(error):
+    """The message of an error; and a warning where nobody would see it, as Numba hands on no error from the threads of
+    a prange but the calling one."""
+    if threading.get_ident() not in [thread.ident for thread in threading.enumerate()]:
+        warnings.warn(f"{error} (in a prange, where Numba loses the error)", RuntimeWarning, stacklevel=1)
+    return str(error)

@@ -19,7 +19,8 @@ class StaleError(OSError):
 
 
 class _Needed:
-    """Stands for a kernel in what Numba saves of a function that calls it; to load it is to provide the kernel."""
+    """Stands for a kernel in what Numba saves of a function that calls it, or for the package in what calls its Python;
+    to load it is to provide the kernel."""
 
     def __init__(self, *key):
         self.key = key
@@ -31,7 +32,8 @@ class _Needed:
 def _provide(package_then, kernels_then, *key):
     if (package_then, kernels_then) != (stamp(__package__), stamp()):
         raise StaleError("fastgrad has changed since this was compiled")
-    link(*key)
+    if key:
+        link(*key)
     return _Needed(*key)
 
 
@@ -49,8 +51,18 @@ def link(family, name, dtype):
     compiled = entry.overloads[argtypes]
     symbol = f"{__package__}.{family}.{name}.{dtype}"
     llvmlite.binding.add_symbol(symbol, compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name))
+    return symbol, _environment(symbol, family, name, dtype)
+
+
+@cache
+def marker():
+    """An environment that marks machine code which calls this package's Python."""
+    return _environment(f"{__package__}.python")
+
+
+def _environment(name, *key):
     environment = Environment(globals())
-    environment.env_name = f"_ZN08NumbaEnv{symbol}"
-    environment.consts.append(_Needed(family, name, dtype))
+    environment.env_name = f"_ZN08NumbaEnv{name}"
+    environment.consts.append(_Needed(*key))
     Environment._memo[environment.env_name] = environment
-    return symbol, environment
+    return environment

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from numba.core import cgutils, types
 from numba.core.callconv import RETCODE_USEREXC
 
+from ._linking import marker
+
 
 def lower_in_python(context, builder, function, given, result_type):
     """The result of the public function itself, called with this thread's work serial."""
@@ -21,13 +23,30 @@ def lower_in_python(context, builder, function, given, result_type):
     return builder.load(result)
 
 
+class _Constants:
+    """What boxing takes from Numba's environment of a function, for functions that may have none: the body of a prange,
+    once Numba has loaded it from a cache. Numba would leave such a function at once, and with it the GIL held."""
+
+    def __init__(self, api):
+        self._api = api
+
+    def add_const(self, value):
+        return value
+
+    def read_const(self, value):
+        """A borrowed reference: the dtypes of numbers live as long as NumPy."""
+        constant = self._api.unserialize(self._api.serialize_object(value))
+        self._api.decref(constant)
+        return constant
+
+
 @contextmanager
 def calling_python(context, builder, name, function, given):
     """(Numba's Python API, what `name` of `_inside_njit.py` returns for a function and the values of `given`), the GIL
     being held within. What it raises, the user's function raises."""
+    context.declare_env_global(builder.module, marker().env_name)
     api = context.get_python_api(builder)
     gil = api.gil_ensure()
-    environment = context.get_env_manager(builder)
     module = api.import_module(context.insert_const_string(builder.module, f"{__package__}._inside_njit"))
     callee = api.object_getattr_string(module, name)
     objects = [api.unserialize(api.serialize_object(function.name))]
@@ -36,7 +55,7 @@ def calling_python(context, builder, name, function, given):
             objects.append(api.unserialize(api.serialize_object(ty.value)))
         else:
             context.nrt.incref(builder, ty, value)  # which boxing takes
-            objects.append(api.from_native_value(ty, value, environment))
+            objects.append(api.from_native_value(ty, value, _Constants(api)))
     answer = api.call_function_objargs(callee, objects)
     for held in (module, callee, *objects):
         api.decref(held)
@@ -50,9 +69,14 @@ def calling_python(context, builder, name, function, given):
 
 def set_error(context, builder, api, message, wrong):
     """Prepares a ValueError with this message, where something is wrong; `leave_unless` raises it."""
+
+    def constants(builder, **_):
+        return _Constants(context.get_python_api(builder))
+
+    raising = type(context.call_conv)(context.subtarget(get_env_manager=constants))
     with cgutils.if_unlikely(builder, wrong):
         text = api.to_native_value(types.unicode_type, message).value
-        context.call_conv.set_dynamic_user_exc(builder, ValueError, (text,), (types.unicode_type,))
+        raising.set_dynamic_user_exc(builder, ValueError, (text,), (types.unicode_type,))
 
 
 def leave_unless(context, builder, good):

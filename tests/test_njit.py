@@ -291,11 +291,17 @@ def parallel(X):
     for i in numba.prange(4):
         out[i] = fg.affine_db(X)
     return out[3]
+
+@numba.njit(cache=True)
+def through_python(X):
+    return fg.linear_cross_entropy(X, X, None, np.zeros(1, np.int64))
 """
 CALL = """
     import user, numpy as np
     for function in (user.outer, user.parallel):
         print(function(np.ones((1, 2))).tolist(), sum(function.stats.cache_hits.values()), end=" ")
+    user.through_python(np.ones((1, 2)))
+    print(sum(user.through_python.stats.cache_hits.values()))
 """
 
 
@@ -311,7 +317,7 @@ def test_the_users_cache_is_used_and_never_stale(package, tmp_path):
     for source, result in ((text, "[1.0, 1.0]"), (edited, "[2.0, 2.0]")):
         simd.write_text(source)
         for hits in (0, 1):
-            assert run(CALL, tmp_path) == f"{result} {hits} {result} {hits}"
+            assert run(CALL, tmp_path) == f"{result} {hits} {result} {hits} {hits}"
 
 
 def test_importing_compiles_nothing():
