@@ -42,21 +42,23 @@ def test_rank1_updates_are_a_matrix_product(dtype, rows, vecs):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_only_the_wanted_rows_are_stored(dtype):
+def test_only_the_wanted_part_is_stored(dtype):
     shape = tile.TileShape(4, 2)
-    load, store_rows, flat = tile.tile_load, tile.tile_store_rows, _simd.flat
+    load, store_part, flat = tile.tile_load, tile.tile_store_part, _simd.flat
 
     @numba.njit
-    def run(source, target, rows):
-        store_rows(load(flat(source), 0, source.shape[1], shape), target, 1, target.shape[1], rows)
+    def run(source, target, rows, columns):
+        store_part(load(flat(source), 0, source.shape[1], shape), target, 1, target.shape[1], rows, columns)
 
     source = np.arange(8 * L[dtype], dtype=dtype).reshape(4, -1)
+    width = source.shape[1]
     for rows in range(6):
-        target = np.full((5, source.shape[1] + 2), -1, dtype)
-        expected = target.copy()
-        expected[: min(rows, 4), 1:-1] = source[:rows]
-        run(source, target, rows)
-        np.testing.assert_array_equal(target, expected)
+        for columns in (0, 1, L[dtype] - 1, L[dtype], L[dtype] + 1, width, width + 1, 2**40):
+            target = np.full((5, width + 2), -1, dtype)
+            expected = target.copy()
+            expected[: min(rows, 4), 1 : 1 + min(columns, width)] = source[:rows, :columns]
+            run(source, target, rows, columns)
+            np.testing.assert_array_equal(target, expected)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

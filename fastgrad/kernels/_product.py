@@ -17,6 +17,7 @@ from ._thin import BLOCK, FEW_ROWS, FEW_TERMS_TILE, few_terms, thin, thin_plan
 from ._tile import (
     TILE_ROWS,
     TILE_VECS,
+    TURNED,
     TileShape,
     tile_add,
     tile_load,
@@ -24,19 +25,19 @@ from ._tile import (
     tile_rank1,
     tile_rows,
     tile_store,
-    tile_store_rows,
+    tile_store_part,
     tile_width,
     tile_zeros,
 )
 
 WORKSPACE = 2**24  # bytes for panels and totals, over all threads
 GROUP = 2**18  # bytes of A's panels, which stay in the second cache while B's pass them: twice as many cost 5 %
-FEW_TERMS = 16
+FEW_TERMS = 64  # or less do not pay for packing B, if strips of it fill C's rows
 UNPACKED_TILES = 2  # so many rows of tiles do not pay for packing B
 ROW_OF_PANELS = 2**18  # bytes of B's panels that pass one panel of A after the other: C is then written row by row
 
-TILE, NARROW = TileShape(TILE_ROWS, TILE_VECS), TileShape(TILE_ROWS, 1)  # narrow for what is left of the columns
-FEW = TileShape(FEW_ROWS, TILE_VECS)  # and few for what is left of the rows
+TILE, FEW = TileShape(TILE_ROWS, TILE_VECS), TileShape(FEW_ROWS, TILE_VECS)  # few for what is left of the rows
+NARROW, SLIM = TileShape(TILE_ROWS, 1), TileShape(TILE_ROWS, 1, TURNED)  # for what is left of the columns
 _REGISTERS = TILE_ROWS * TILE_VECS
 
 
@@ -107,7 +108,7 @@ def workspaces(size, workers, like):
 
 
 @device
-def update(shape, work, a, B, b, stride, terms, t, width, opens, C, c, rows, direct):
+def update(shape, work, a, B, b, stride, terms, t, width, opens, C, c, rows, columns, direct):
     """One tile of C or of the totals at work[t:]: a block of rank-1 updates, added to the total so far."""
     compact()
     # A strip of B as it lies touches few bytes of many pages, which the hardware does not see coming: while one passes,
@@ -121,10 +122,10 @@ def update(shape, work, a, B, b, stride, terms, t, width, opens, C, c, rows, dir
         acc = tile_add(tile_load(work, t, width, shape), acc)
     if not direct:
         tile_store(acc, work, t, width)
-    elif rows >= tile_rows(shape):
+    elif rows >= tile_rows(shape) and columns >= tile_width(shape, C):
         tile_store(acc, C, c, C.shape[1])
     else:
-        tile_store_rows(acc, C, c, C.shape[1], rows)
+        tile_store_part(acc, C, c, C.shape[1], rows, columns)
 
 
 @device
@@ -142,14 +143,15 @@ def product(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, l
     i0, j0 = task // across * task_rows, task % across * task_columns
     m, n = min(M - i0, task_rows), min(N - j0, task_columns)
     if M <= TILE_ROWS:
-        thin(A, a_by_rows, B, b_by_rows, C, K, M, turned, bias, accumulate, j0, n, work, left)
+        thin(A, a_by_rows, B, b_by_rows, K, C, turned, bias, accumulate, j0, n, work, left)
         return
     right, totals = left + right, left + totals
     width = TILE_VECS * L
     tall, wide = ceil_div(m, TILE_ROWS), ceil_div(n, width)
     keep = K > BLOCK
     direct_at_all = not accumulate and bias.size == 0
-    few = b_by_rows and K <= FEW_TERMS and direct_at_all and n >= tile_width(FEW_TERMS_TILE, C)
+    strip = tile_width(FEW_TERMS_TILE, C)
+    few = b_by_rows and K <= FEW_TERMS and direct_at_all and n >= strip and 10 * ceil_div(n, strip) * strip <= 13 * n
     # Few rows do not pay for packing: strips of whole vectors of B are then read where they are.
     unpacked = np.intp(0)
     if b_by_rows and tall <= UNPACKED_TILES:
@@ -178,16 +180,22 @@ def product(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, l
                         b = right
                         pack(B, b_by_rows, j, columns, k0, terms, width, work, b)
                     t = totals + (q * tall + p) * TILE_ROWS * width if keep else totals
-                    direct = closes and columns % L == 0 and direct_at_all
+                    direct = closes and direct_at_all
                     a, c = left + (p - p0) * (terms * TILE_ROWS + L), i * N + j
-                    vectors = TILE_VECS if columns > width - L else 1
-                    for v in range(0, columns, vectors * L):
-                        rest = terms, t + v, width, opens, C, c + v, rows, direct
-                        if vectors == 1:
+                    v = np.intp(0)
+                    while v < columns:
+                        rest = terms, t + v, width, opens, C, c + v, rows, columns - v, direct
+                        if columns > width - L:
+                            if rows > FEW_ROWS:
+                                update(TILE, work, a, source, b + v, stride, *rest)
+                            else:
+                                update(FEW, work, a, source, b + v, stride, *rest)
+                            v += width
+                        elif columns - v > TURNED:
                             update(NARROW, work, a, source, b + v, stride, *rest)
-                        elif rows > FEW_ROWS:
-                            update(TILE, work, a, source, b + v, stride, *rest)
+                            v += L
                         else:
-                            update(FEW, work, a, source, b + v, stride, *rest)
+                            update(SLIM, work, a, source, b + v, stride, *rest)
+                            v += TURNED
                     if closes and not direct:
                         finish(work, t, width, C, i, j, rows, columns, bias, accumulate)

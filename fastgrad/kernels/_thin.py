@@ -24,7 +24,7 @@ from ._tile import (
     tile_rows,
     tile_splat,
     tile_store,
-    tile_store_rows,
+    tile_store_part,
     tile_store_turned,
     tile_turned,
     tile_width,
@@ -175,11 +175,10 @@ def finish_turned(work, t, width, spare, C, j, columns, bias, accumulate):
 
 
 @device
-def thin(A, a_by_rows, B, b_by_rows, C, K, m, turned, bias, accumulate, j0, n, work, left):
-    """Columns j0 to j0 + n of the m rows of C (+)= A B + bias, or rows of its columns where Cᵀ is computed. Where K is
-    0, A may have another shape: a missing tangent is of size 0."""
+def thin(A, a_by_rows, B, b_by_rows, K, C, turned, bias, accumulate, j0, n, work, left):
+    """Columns j0 to j0 + n of C (+)= A B + bias, or these rows of it where Cᵀ is computed"""
     compact()
-    N = B.shape[1]
+    m, N = C.shape[1] if turned else C.shape[0], B.shape[1]
     R = _rows_at_a_time(m, b_by_rows)
     chunk, sums, totals, spare, _ = thin_plan(m, n, K, b_by_rows, C)
     sums, totals, spare, width = left + sums, left + totals, left + spare, chunk + lanes(C)
@@ -225,4 +224,4 @@ def few_terms(work, left, B, C, i0, m, j0, n):
             if rows >= R:
                 tile_store(tile, flat(C), (i0 + p) * N + q, N)
             else:
-                tile_store_rows(tile, flat(C), (i0 + p) * N + q, N, rows)
+                tile_store_part(tile, flat(C), (i0 + p) * N + q, N, rows, across)

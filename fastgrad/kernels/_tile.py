@@ -153,21 +153,30 @@ def tile_store(typingctx, tile, array, at, stride):
 
 
 @intrinsic
-def tile_store_rows(typingctx, tile, array, at, stride, rows):
-    """array[at + p stride + q] = tile[p, q] for the first `rows` rows p"""
+def tile_store_part(typingctx, tile, array, at, stride, rows, columns):
+    """array[at + p stride + q] = tile[p, q] for the first `rows` rows p and `columns` columns q"""
 
     def codegen(context, builder, sig, args):
-        value, array_value, at, stride, rows = args
+        value, array_value, at, stride, rows, columns = args
         vector = context.get_value_type(tile.vec)
-        masks = ir.VectorType(ir.IntType(1), tile.vec.lanes)
+        count = tile.vec.lanes
         pointers = _row_pointers(context, builder, array, array_value, at, stride, tile.rows, vector)
+        # Compared in 32 bits, which is half the work: no tile is that wide.
+        most = ir.Constant(columns.type, tile.vecs * count)
+        fewer = builder.select(builder.icmp_signed("<", columns, most), columns, most)
+        wanted = broadcast(builder, builder.trunc(fewer, I32), ir.VectorType(I32, count))
+        masks = [
+            builder.icmp_signed("<", ir.Constant(wanted.type, list(range(c * count, (c + 1) * count))), wanted)
+            for c in range(tile.vecs)
+        ]
         for row, c, place in tile.registers():
             if c == 0:
-                mask = broadcast(builder, builder.icmp_signed("<", ir.Constant(rows.type, row), rows), masks)
+                wanted_row = builder.icmp_signed("<", ir.Constant(rows.type, row), rows)
+            mask = builder.select(wanted_row, masks[c], ir.Constant(masks[c].type, None))
             masked_store(builder, builder.extract_value(value, place), _next(builder, pointers[row], c), tile.vec, mask)
         return context.get_dummy_value()
 
-    return types.none(tile, array, *(types.intp,) * 3), codegen
+    return types.none(tile, array, *(types.intp,) * 4), codegen
 
 
 @intrinsic
