@@ -2,6 +2,7 @@
 
 import itertools
 import sys
+from functools import partial
 
 import inside_njit
 import numba
@@ -82,6 +83,18 @@ def compare(function, arguments, **options):
         assert_same_bits(outcomes[1], outcomes[0])
 
 
+def allocations(call):
+    """How often a call asks Numba for memory: for what it makes there, and for each array that comes from Python."""
+    call()  # compiled without statistics
+    _nrt_python.memsys_enable_stats()
+    try:
+        before = rtsys.get_allocation_stats().alloc
+        call()
+        return rtsys.get_allocation_stats().alloc - before
+    finally:
+        _nrt_python.memsys_disable_stats()
+
+
 @each(lambda function: function.has_out)
 def test_out(function):
     """Contiguous and strided; and memory that is not right."""
@@ -93,6 +106,10 @@ def test_out(function):
         for one, other, result in zip(got, outs, expected, strict=True):
             assert np.shares_memory(one, other)
             assert_same_bits(other, result)
+        if layout == "C" and function.family != "linear_cross_entropy":  # nothing but what its kernel needs
+            calls = [partial(function.call, module, arguments, out=as_given(outs)) for module in (inside_njit, fg)]
+            here, from_python = map(allocations, calls)
+            assert here <= from_python
 
     name, array = next(iter(arguments.items()))
     buffer = np.concatenate([array.ravel(), np.empty(expected[0].size)])

@@ -35,7 +35,7 @@ import faulthandler
 faulthandler.dump_traceback_later(200, exit=True)
 import numpy as np, fastgrad as fg, user
 rng = np.random.default_rng(0)
-X, W, target = rng.standard_normal((40, 6, 5)), rng.standard_normal((4, 5)), rng.integers(0, 4, (40, 6))
+X, W, target = rng.standard_normal((40, 60, 50)), rng.standard_normal((400, 50)), rng.integers(0, 400, (40, 60))
 """
 
 
@@ -49,12 +49,13 @@ def call(tmp_path):
 
 @every_layer
 def test_python_is_called_from_every_thread(call, layer):
-    """By linear cross-entropy, whether or not the caller holds the GIL, compiled now and loaded from the cache."""
+    """By linear cross-entropy, whether or not the caller holds the GIL, compiled now and loaded from the cache. Work
+    that is parallel elsewhere is serial there: workqueue ends a process with a parallel region within another."""
     code = """
-expected = [fg.linear_cross_entropy_value_and_grad(x, W, None, t) for x, t in zip(X, target)]
 for function in (user.held, user.released):
-    loss, gradients = np.zeros(40), (np.zeros((40, 6, 5)), np.zeros((40, 4, 5)), np.zeros((40, 4)))
+    loss, gradients = np.zeros(40), (np.zeros((40, 60, 50)), np.zeros((40, 400, 50)), np.zeros((40, 400)))
     function(X, W, target, loss, gradients)
+    expected = [fg.linear_cross_entropy_value_and_grad(x, W, None, t) for x, t in zip(X, target)]
     right = np.array_equal(loss, [loss for loss, _ in expected]) and all(
         np.array_equal(got, [each[place] for _, each in expected]) for place, got in enumerate(gradients)
     )
@@ -69,7 +70,7 @@ ERRORS = """
 import warnings
 with warnings.catch_warnings(record=True) as told:
     warnings.simplefilter("always")
-    Y = np.full((40, 6, 4), np.nan)
+    Y = np.full((40, 60, 400), np.nan)
     try:
         user.affine(X, W, WRONG, Y)
         print("nothing", end=" ")
@@ -77,7 +78,7 @@ with warnings.catch_warnings(record=True) as told:
         print(type(error.__cause__).__name__, error.__cause__, end=" ")
 print(*[warning.message for warning in told], np.isnan(Y).all((1, 2)).sum(), sum(user.affine.stats.cache_hits.values()))
 """
-MESSAGE = "affine: W has shape (4, 4) but beside X of shape (6, 5) it needs (m, 5)"
+MESSAGE = "affine: W has shape (400, 49) but beside X of shape (60, 50) it needs (m, 50)"
 
 
 def test_an_error_is_the_cause_of_numbas(call):
