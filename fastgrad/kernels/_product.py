@@ -115,6 +115,12 @@ def update(shape, work, a, B, b, stride, terms, t, width, opens, C, c, rows, col
     # the next is fetched.
     ahead = 4 * stride if stride == TILE_VECS * lanes(C) else np.intp(width)
     acc = tile_zeros(C, shape)
+    # What the tile is added to, or its place in C, comes from afar: it is fetched meanwhile.
+    for p in range(tile_rows(shape)):
+        if direct:
+            tile_prefetch(shape, C, c + p * C.shape[1])
+        if not opens:
+            tile_prefetch(shape, work, t + p * width)
     for k in range(terms):
         tile_prefetch(shape, B, b + k * stride + ahead)
         acc = tile_rank1(acc, work, a + k * TILE_ROWS, B, b + k * stride)
