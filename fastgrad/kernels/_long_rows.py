@@ -19,7 +19,6 @@ from ._simd import (
     lane_sum,
     lanes,
     load_masked,
-    repeated,
     select,
     splat,
     store_masked,
@@ -70,13 +69,13 @@ ONE, UP_TO_PAIR, UP_TO_QUAD = Times(1), Times(2, 1), Times(4, 2)
 
 
 @inlined
-def _product_of_few(whole, G, Y, out, start, count, T, accumulate):
+def _product_of_few(vectors, G, Y, out, start, count, T, accumulate):
     """The same for rows of so many vectors at most"""
     k = Y.shape[1]
-    inside, zeros = first_of(whole, Y, k), splat(Y, 0)
+    inside, zeros = first_of(vectors, Y, k), splat(Y, 0)
     for r in range(count):
         y = load_masked(Y, (start + r, 0), inside, zeros)
-        m = first_true(y == repeated(whole, splat(Y, lane_max(y))))
+        m = first_true(y == splat(Y, lane_max(y)))
         T[r] = G[start + r, min(m, k - 1)]
     for r in range(count):
         shift = splat(G, T[r])

@@ -88,7 +88,7 @@ def _largest_of_four(A, i, j, mask, lowest):
 def _argmax_of_few(vectors, A, i):
     lowest = -splat(A, INFINITY)
     x = maximum(load_masked(A, (i, 0), first_of(vectors, A, A.shape[1]), lowest), lowest)
-    return min(first_true(x == repeated(vectors, splat(A, lane_max(x)))), A.shape[1] - 1)
+    return min(first_true(x == splat(A, lane_max(x))), A.shape[1] - 1)
 
 
 @inlined

@@ -32,13 +32,11 @@ from ._tile import (
 )
 
 BLOCK = 256  # terms of a sum in one register: |error| ≤ (BLOCK + K / BLOCK + 2) eps Σ|terms|
-CHUNK = 8 * TILE_ROWS * TILE_VECS  # vectors of sums: eight strips that fill the registers
-_VECTOR, _SLIM = TileShape(1, 1), TileShape(1, 1, TURNED)
-
-
+# So many rows, and TILE_ROWS where there are more, have sums of their own: for either, some loops are compiled.
 FEW_ROWS = 4 if TILE_ROWS % 4 == 0 else 2
+_CHUNK = 8 * TILE_ROWS * TILE_VECS  # vectors of sums: eight strips that fill the registers
 
-
+_VECTOR, _SLIM = TileShape(1, 1), TileShape(1, 1, TURNED)
 # Two rows of sums in memory, and how many rows of B are added to them at a time, for which there are registers.
 _TWO_SUMS, _SOME_ROWS = TileShape(2, 1), TileShape(8 if TILE_VECS > 1 else 2, 1)
 _SOME_ELEMENTS = TileShape(2 * _SOME_ROWS.rows, 1)
@@ -62,7 +60,7 @@ def thin_plan(m, n, K, by_rows, like):
     for at most n columns"""
     compact()
     L, R = lanes(like), _rows_at_a_time(m, by_rows)
-    chunk = min(np.intp(CHUNK // R * L), (n + 2 * TURNED - 1) // (2 * TURNED) * (2 * TURNED))
+    chunk = min(np.intp(_CHUNK // R * L), (n + 2 * TURNED - 1) // (2 * TURNED) * (2 * TURNED))
     sums = (min(K, BLOCK) + 2 * L) * R
     totals = sums + (chunk + L) * 2
     spare = totals + (chunk + L) * max(R, FEW_ROWS)

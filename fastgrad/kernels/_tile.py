@@ -11,7 +11,7 @@ from numba.core import cgutils, types
 from numba.core.datamodel import models
 from numba.extending import intrinsic, register_model
 
-from ._vec import I32, Vec, broadcast, call, compile_time, cpu_features, masked_load, masked_store
+from ._vec import I32, Vec, broadcast, call, compile_time, cpu_features, joined, masked_load, masked_store, taken
 
 # Accumulators, a row of vectors and a broadcast fill the registers: 32 of 64 bytes with AVX-512; 16 of 32 bytes with
 # AVX2, where a Vec is two; 32 of 16 bytes with NEON, where it is four. A multiply-add takes four cycles and two start
@@ -399,7 +399,7 @@ def _transposed(builder, pieces):
     quad = pieces[0][0].type.count
     lines = []
     for c in range(4):
-        square = [_concatenated(builder, [row[c] for row in pieces[p::quad]]) for p in range(quad)]
+        square = [joined(builder, [row[c] for row in pieces[p::quad]]) for p in range(quad)]
         lines += _turned(builder, square)
     return lines
 
@@ -425,15 +425,7 @@ def _pieces(builder, pointer, vec):
 def _cut(builder, vector):
     """A vector in pieces of 16 bytes."""
     quad = vector.type.count // 4
-    orders = [ir.Constant(ir.VectorType(I32, quad), list(range(c * quad, (c + 1) * quad))) for c in range(4)]
-    return [builder.shuffle_vector(vector, vector, order) for order in orders]
-
-
-def _concatenated(builder, parts):
-    while len(parts) > 1:
-        order = ir.Constant(ir.VectorType(I32, 2 * parts[0].type.count), list(range(2 * parts[0].type.count)))
-        parts = [builder.shuffle_vector(a, b, order) for a, b in zip(parts[::2], parts[1::2], strict=True)]
-    return parts[0]
+    return [taken(builder, vector, range(c * quad, (c + 1) * quad)) for c in range(4)]
 
 
 def _unpacked(builder, a, b, quad, unit, half):

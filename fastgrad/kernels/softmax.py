@@ -34,7 +34,7 @@ _GROUP = 128  # vectors of long rows that are worked on together: of two arrays,
 
 @inlined
 def is_short(A):
-    """Up to 40 classes of float32, 24 of float64: where softmax and its gradient take as long together either way."""
+    """Up to 40 classes of float32, 24 of float64: where softmax takes as long either way."""
     return A.shape[1] <= 8 + 2 * lanes(A)
 
 
@@ -60,21 +60,21 @@ def _work(rows, inputs, A, B, out, accumulate, short_rows, inner, part, parts):
         count = min(together, n - i)
         if inner != 1:
             i = 0
-            turn_in(A, first_row, inner, a[:count])
+            turn(A, first_row, inner, a[:count], False)
             if inputs > 1:
-                turn_in(B, first_row, inner, b[:count])
+                turn(B, first_row, inner, b[:count], False)
             if out.ndim == 1:
                 result = out[first_row:]
             elif accumulate:
-                turn_in(out, first_row, inner, result[:count])
+                turn(out, first_row, inner, result[:count], False)
         rows(a[: i + count], b[: i + count], result, i, i + count, T, M, accumulate)
         if inner != 1 and out.ndim > 1:
-            turn_out(result[:count], out, first_row, inner)
+            turn(out, first_row, inner, result[:count], True)
 
 
 @device
-def turn_in(A, start, inner, rows):
-    """rows[r, c] = element c of row start + r of A, whose rows are `inner` side by side"""
+def turn(A, start, inner, rows, back):
+    """rows[r, c] = element c of row start + r of A, whose rows are `inner` side by side; or `back` into A"""
     compact()
     (count, k), L = rows.shape, lanes(A)
     r = 0
@@ -82,25 +82,12 @@ def turn_in(A, start, inner, rows):
         outer, i = (start + r) // inner, (start + r) % inner
         some = min(inner - i, count - r)
         for c in range(0, k, L):
-            at, classes = (outer * k + c) * inner + i, min(L, k - c)
-            inside, outside = first(A, some), first(A, classes)
-            copy_transposed(A, at, inner, classes, inside, rows, r * k + c, k, some, outside)
-        r += some
-
-
-@device
-def turn_out(rows, A, start, inner):
-    """element c of row start + r of A, whose rows are `inner` side by side, = rows[r, c]"""
-    compact()
-    (count, k), L = rows.shape, lanes(A)
-    r = 0
-    while r < count:
-        outer, i = (start + r) // inner, (start + r) % inner
-        some = min(inner - i, count - r)
-        for c in range(0, k, L):
-            at, classes = (outer * k + c) * inner + i, min(L, k - c)
-            inside, outside = first(A, classes), first(A, some)
-            copy_transposed(rows, r * k + c, k, some, inside, A, at, inner, classes, outside)
+            at, to, classes = (outer * k + c) * inner + i, r * k + c, min(L, k - c)
+            side_by_side, in_a_row = first(A, some), first(A, classes)
+            if back:
+                copy_transposed(rows, to, k, some, in_a_row, A, at, inner, classes, side_by_side)
+            else:
+                copy_transposed(A, at, inner, classes, side_by_side, rows, to, k, some, in_a_row)
         r += some
 
 
