@@ -243,3 +243,25 @@ def test_first_true(dtype, count):
         x = np.zeros(lanes, dtype)
         x[place] = x[lanes - 1] = 1
         assert run(x) == place
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("count", [1, 2, 16])
+def test_at_largest(dtype, count):
+    """Lane l is chosen against lane l + half; it stays where they are alike."""
+    times = vec.Times(count)
+    at_largest, load_masked, splat = simd.at_largest, simd.load_masked, simd.splat
+
+    @numba.njit
+    def run(x, y):
+        return at_largest(load_masked(x, 0, times, splat(x, 0)), load_masked(y, 0, times, splat(y, 0)))
+
+    lanes = count * L[dtype]
+    y = np.arange(lanes).astype(dtype)
+    for place in range(lanes):
+        x = np.zeros(lanes, dtype)
+        x[place] = 1
+        assert run(x, y) == place
+    assert run(np.zeros(lanes, dtype), y) == 0
+    x[lanes // 2 :] = 1
+    assert run(x, y) == lanes // 2

@@ -409,6 +409,24 @@ def halves(typingctx, x):
     return types.UniTuple(half, 2)(x), codegen
 
 
+@intrinsic
+def at_largest(typingctx, x, y):
+    """The lane of y where x is largest, none being NaN; lane l rather than l + half where these are alike."""
+
+    def codegen(context, builder, sig, args):
+        half = x.lanes // 2
+        while half:
+            (low, high), (of_low, of_high) = (
+                [taken(builder, vector, range(start, start + half)) for start in (0, half)] for vector in args
+            )
+            larger = builder.fcmp_ordered(">", high, low)
+            args = builder.select(larger, high, low), builder.select(larger, of_high, of_low)
+            half //= 2
+        return builder.extract_element(args[1], ir.Constant(I32, 0))
+
+    return y.dtype(x, y), codegen
+
+
 lane_sum = _across(ir.IRBuilder.fadd, "The sum of all lanes, always in the same order.")
 lane_max = _across(_larger, "The largest lane, where none is NaN.")
 lane_min_int = _across(_smaller_int, "The smallest lane of an integer Vec.")
