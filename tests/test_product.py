@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from problems import DTYPES, assert_within, long_sizes, seeds, sizes, tolerance
 
-from fastgrad.kernels._product import FEW_ROWS, plan, product
+from fastgrad.kernels._product import CACHE_WAY, FEW_ROWS, plan, product
 
 _GUARD = 4096  # elements on either side
 
@@ -30,8 +30,9 @@ def run(A, a_by_rows, B, b_by_rows, C, bias, accumulate, threads):
     shape=st.one_of(
         st.tuples(st.one_of(sizes(40), st.integers(8, 8 + FEW_ROWS)), long_sizes()),
         st.tuples(long_sizes(), st.integers(1, 9)),
+        st.just((CACHE_WAY // 4, 200)),  # rows that are packed
     ),
-    K=long_sizes(),
+    K=st.one_of(long_sizes(), st.just(CACHE_WAY // 4)),
     threads=st.integers(1, 4),
     a_by_rows=st.booleans(),
     b_by_rows=st.booleans(),

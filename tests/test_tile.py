@@ -28,7 +28,7 @@ def test_rank1_updates_are_a_matrix_product(dtype, rows, vecs):
     def run(left, right, terms, rows, width, C):
         acc = zeros(C, shape)
         for k in range(terms):
-            acc = rank1(acc, left, k * rows, right, k * width)
+            acc = rank1(acc, left, k * rows, 1, rows, right, k * width)
         store(add(load(C, 2 * C.shape[1] + 1, C.shape[1], shape), acc), C, 2 * C.shape[1] + 1, C.shape[1])
 
     rng = np.random.default_rng(rows)

@@ -106,7 +106,7 @@ def add_strips(vector, strip, work, a, terms, B, b, stride, columns, t, width, o
         for k in range(terms):
             # A strip touches few bytes of many pages, which the hardware does not see coming.
             tile_prefetch(strip, B, b + k * stride + q + across)
-            acc = tile_rank1(acc, work, a + k * R, B, b + k * stride + q)
+            acc = tile_rank1(acc, work, a + k * R, np.intp(1), R, B, b + k * stride + q)
         if not opens:
             acc = tile_add(tile_load(work, t + q, width, strip), acc)
         tile_store(acc, work, t + q, width)
@@ -206,19 +206,19 @@ def thin(A, a_by_rows, B, b_by_rows, K, C, turned, bias, accumulate, j0, n, work
 
 
 @device
-def few_terms(work, left, B, C, i0, m, j0, n):
-    """Rows i0 to i0 + m, columns j0 to j0 + n of C = A B, a product of few terms of which A is packed: rows of C are
-    written from end to end, a few at a time, as fast as memory takes them, and B is read where it is."""
+def few_terms(A, a, step, apart, B, C, i0, m, j0, n):
+    """Rows i0 to i0 + m, columns j0 to j0 + n of C = A B, a product of few terms, its A[i0 + p, k] at A[a + p apart +
+    k step]: rows of C are written from end to end, a few at a time, as fast as memory takes them."""
     compact()
-    (K, N), L = B.shape, lanes(C)
+    K, N = B.shape
     R, across = tile_rows(FEW_TERMS_TILE), tile_width(FEW_TERMS_TILE, C)
     for p in range(0, m, R):
-        a, rows = left + p // TILE_ROWS * (K * TILE_ROWS + L) + p % TILE_ROWS, m - p
+        rows = m - p
         for q_or_less in range(0, n, across):
             q = j0 + min(q_or_less, n - across)  # the last strip lies over the one before
             tile = tile_zeros(C, FEW_TERMS_TILE)
             for k in range(K):
-                tile = tile_rank1(tile, work, a + k * TILE_ROWS, flat(B), k * N + q)
+                tile = tile_rank1(tile, A, a + p * apart + k * step, apart, rows, flat(B), k * N + q)
             if rows >= R:
                 tile_store(tile, flat(C), (i0 + p) * N + q, N)
             else:

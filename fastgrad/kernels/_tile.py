@@ -288,24 +288,26 @@ def tile_add(typingctx, x, y):
 
 
 @intrinsic
-def tile_rank1(typingctx, tile, A, a, B, b):
-    """tile[p, q] += A[a + p] · B[b + q], with one rounding"""
+def tile_rank1(typingctx, tile, A, a, stride, rows, B, b):
+    """tile[p, q] += A[a + p stride] · B[b + q], with one rounding; from row `rows` on, the last is repeated"""
 
     def codegen(context, builder, sig, args):
-        total, a_array, a, b_array, b = args
+        total, a_array, a, stride, rows, b_array, b = args
         vector = context.get_value_type(tile.vec)
-        left = _pointer(context, builder, A, a_array, a, vector.element)
         right = _pointer(context, builder, B, b_array, b, vector)
         row_of_b = [builder.load(_next(builder, right, c), align=tile.vec.itemsize) for c in range(tile.vecs)]
         for p in range(tile.rows):
-            element = broadcast(builder, builder.load(_next(builder, left, p)), vector)
+            left = _pointer(context, builder, A, a_array, a, vector.element)
+            element = broadcast(builder, builder.load(left), vector)
             for c in range(tile.vecs):
                 place = p * tile.vecs + c
                 operands = [element, row_of_b[c], builder.extract_value(total, place)]
                 total = builder.insert_value(total, call(builder, "llvm.fma.{}", vector, operands), place)
+            another = builder.icmp_signed("<", ir.Constant(rows.type, p + 1), rows)
+            a = builder.add(a, builder.select(another, stride, ir.Constant(stride.type, 0)))
         return total
 
-    return tile(tile, A, types.intp, B, types.intp), codegen
+    return tile(tile, A, types.intp, types.intp, types.intp, B, types.intp), codegen
 
 
 @intrinsic
