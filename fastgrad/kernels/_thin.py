@@ -41,7 +41,7 @@ _VECTOR, _SLIM = TileShape(1, 1), TileShape(1, 1, TURNED)
 _TWO_SUMS, _SOME_ROWS = TileShape(2, 1), TileShape(8 if TILE_VECS > 1 else 2, 1)
 _SOME_ELEMENTS = TileShape(2 * _SOME_ROWS.rows, 1)
 # More rows of sums in registers: strips of B as wide as these hold.
-FEW_TERMS_TILE = TileShape(FEW_ROWS, 4 if TILE_VECS > 1 else 2)
+FEW_TERMS_TILE = TileShape(TILE_ROWS, 2) if TILE_VECS > 1 else TileShape(FEW_ROWS, 2)
 _FEW, _MANY = TileShape(FEW_ROWS, 1), TileShape(TILE_ROWS, 1)
 _FEW_STRIP, _MANY_STRIP = TileShape(FEW_ROWS, TILE_ROWS * TILE_VECS // FEW_ROWS), TileShape(TILE_ROWS, TILE_VECS)
 _FEW_TURNED, _MANY_TURNED = TileShape(FEW_ROWS, 1, TURNED), TileShape(TILE_ROWS, 1, TURNED)
