@@ -72,6 +72,32 @@ def test_a_kernel_refuses_what_is_not_plain_and_compiles_nothing():
     assert compiled == [len(d.signatures) for d in affine.affine_db.dispatchers.values()]
 
 
+def plain(signature, changed=None):
+    """Arrays for a kernel, each letter of a size of its own, but for one axis, (place of the array, place of the axis),
+    that is one longer."""
+    sizes = {}
+    for place, operand in enumerate(signature.inputs + signature.outputs):
+        known = [sizes.setdefault(letter, 3 + len(sizes)) for letter in operand.axes]
+        shape = [size + (changed == (place, axis)) for axis, size in enumerate(known)]
+        yield np.zeros(shape, np.int64 if operand.integer else np.float64)
+
+
+@pytest.mark.parametrize("kernel", KERNELS, ids=[k.__name__ for k in KERNELS])
+def test_a_kernel_refuses_arrays_that_do_not_fit_together(kernel):
+    """Any size that stands twice, where one of the two is another; the arrays are untouched."""
+    operands = kernel.signature.inputs + kernel.signature.outputs
+    letters = [letter for operand in operands for letter in operand.axes]
+    values = {numba.boolean: False, numba.int64: 1, numba.float64: 0.0, numba.float64[::1]: np.zeros(1)}
+    options = [values[kind] for kind in kernel.types(numba.float64)[len(operands) : -1]]
+    assert kernel(*plain(kernel.signature), *options)
+    for place, operand in enumerate(operands):
+        for axis, letter in enumerate(operand.axes):
+            if letters.count(letter) > 1:
+                arrays = list(plain(kernel.signature, (place, axis)))
+                assert not kernel(*arrays, *options), (operand.name, letter)
+                assert not any(array.any() for array in arrays)
+
+
 def test_one_signature_a_dtype():
     """After all layouts and dtypes of the other tests, or after these few alone."""
     X = np.ones((4, 4))

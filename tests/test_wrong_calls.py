@@ -54,6 +54,10 @@ class Call:
         self.arguments = draw_arguments(data, function, most=9, lead=lead)
         self.options, self.errors = {}, []
 
+    def given(self):
+        """The arguments by name, None for those that are left out."""
+        return {o.name: self.arguments.get(o.name) for o in self.function.signature.inputs}
+
     def draw(self, choices):
         return self.data.draw(st.sampled_from(list(choices)))
 
@@ -61,6 +65,8 @@ class Call:
         """All errors that would be right."""
         lead, found = None, {}
         for operand in self.function.signature.inputs:
+            if operand.name not in self.arguments:
+                continue
             axes = [axis for axis in operand.axes if axis != "..."]
             shape = np.shape(self.arguments[operand.name])
             front = len(shape) - len(axes)
@@ -77,7 +83,7 @@ class Call:
         if target.dtype.kind in "iu" and np.any(((target < 0) | (target >= classes)) & (target != ignored)):
             errors.append((ValueError, "target holds"))
         for name in ("weight", "sample_weight"):
-            weight = self.arguments[name]
+            weight = self.arguments.get(name, np.ones(()))
             if weight.dtype.kind in "biuf" and not np.all(weight >= 0):
                 errors.append((ValueError, f"{name} holds"))
         return errors
@@ -87,10 +93,11 @@ class Call:
         sizes = [
             self.arguments[n].dtype.itemsize if self.arguments[n].dtype.kind == "f" else 8
             for n in self.function.float_inputs
+            if n in self.arguments
         ]
         exact = {
-            n: np.array(a, np.float64 if n in self.function.float_inputs else np.int64)
-            for n, a in self.arguments.items()
+            n: a if a is None else np.array(a, np.float64 if n in self.function.float_inputs else np.int64)
+            for n, a in self.given().items()
         }
         with np.errstate(all="ignore"):
             return as_tuple(self.function.call(reference, exact, **self.options)), np.dtype(f"f{max(sizes)}")
@@ -170,7 +177,14 @@ def change_a_value(call):
             call.arguments[name] = array
 
 
-CHANGES = [change_a_shape, change_a_dtype, change_a_layout, empty_everything, give_an_option, change_a_value]
+def leave_out(call):
+    """What may be left out, all of it or one: then a call can go straight to its kernel."""
+    optional = [o.name for o in call.function.signature.inputs if o.optional]
+    for name in optional if call.data.draw(st.booleans()) else optional[:1]:
+        call.arguments.pop(name, None)
+
+
+CHANGES = [leave_out, change_a_shape, change_a_dtype, change_a_layout, empty_everything, give_an_option, change_a_value]
 
 
 def turn(call):
@@ -237,13 +251,13 @@ def test_any_call(function, data):
     before = [array.tobytes() for array in held]
     if errors:
         with pytest.raises((TypeError, ValueError)) as caught:
-            function.call(fg, call.arguments, **call.options)
+            function.call(fg, call.given(), **call.options)
         message = str(caught.value)
         assert message.startswith(f"{function.name}: ")
         assert any(caught.type is kind and text in message for kind, text in errors), (message, errors)
         assert before == [array.tobytes() for array in held]
         return
-    results = as_tuple(function.call(fg, call.arguments, **call.options))
+    results = as_tuple(function.call(fg, call.given(), **call.options))
     unit = 1e4 * np.finfo(np.promote_types(dtype, np.float32)).eps + np.finfo(dtype).eps
     for result, exact in zip(results, expected, strict=True):
         assert result.dtype == dtype

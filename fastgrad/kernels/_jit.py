@@ -136,9 +136,10 @@ def kernel(signature, cost, accepts=_any, options=None):
 
         @numba.njit(inline="always")
         def run_serially(args):
-            work = fits(signature, args) * (cost * args[0].itemsize)
-            if work < 0 or not accepts(args):
+            volume = fits(signature, args)
+            if volume < 0 or not accepts(args):
                 return _MISFIT
+            work = volume * (cost * args[0].itemsize)
             if work > _LARGE_WORK and args[-1] != ONE_THREAD:
                 return _LARGE if work <= _HUGE_WORK else _HUGE
             inner(*args[:-1], 1)
