@@ -1,5 +1,6 @@
 """One loop nest, two binaries: which runs, what is compiled, and that neither choice changes a bit."""
 
+import gc
 import threading
 
 import numba
@@ -10,7 +11,7 @@ from subprocesses import run
 from test_rules import as_tuple, every_function
 
 import fastgrad as fg
-from fastgrad.kernels import _jit, affine, cross_entropy, linear_cross_entropy, softmax
+from fastgrad.kernels import _compiling, _jit, affine, cross_entropy, linear_cross_entropy, softmax
 
 KERNELS = [
     k
@@ -107,6 +108,29 @@ def test_one_signature_a_dtype():
     for kernel in KERNELS:
         for dispatcher in kernel.dispatchers.values():
             assert len(dispatcher.signatures) <= 2, (kernel.__name__, dispatcher.signatures)
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_garbage_collector_is_left_as_it_was(enabled):
+    """After compiling, what compiles another kernel and what fails; meanwhile it is paused."""
+    seen = []
+
+    def compile_(depth):
+        seen.append(gc.isenabled())
+        if depth == 0:
+            raise ZeroDivisionError
+        paused(depth - 1)
+
+    paused = _compiling.uncollected(compile_)
+    before = gc.isenabled()
+    (gc.enable if enabled else gc.disable)()
+    try:
+        with pytest.raises(ZeroDivisionError):
+            paused(1)
+        assert gc.isenabled() == enabled
+    finally:
+        (gc.enable if before else gc.disable)()
+    assert seen == [False, False]
 
 
 def test_no_fast_math(tmp_path):

@@ -13,14 +13,10 @@ from types import FunctionType
 import numba
 import numpy as np
 from numba.core import types
-from numba.core.codegen import JITCodeLibrary
-from numba.core.compiler import CompilerBase, DefaultPassBuilder
-from numba.core.compiler_machinery import AnalysisPass, register_pass
-from numba.core.typed_passes import AnnotateTypes, InlineOverloads, NopythonRewrites
-from numba.core.untyped_passes import InlineClosureLikes, InlineInlinables
 from numba.np.ufunc import parallel as numba_threads
 
 from ._cache import KernelCache
+from ._compiling import InnerCompiler, uncollected
 from ._signature import fits
 
 # nogil: other Python threads go on meanwhile. error_model: x / 0 is inf, as in NumPy. No fastmath, ever: it would let
@@ -54,65 +50,19 @@ class NotPlainError(TypeError):
 
 
 def device(function):
-    """An inner function: called by kernels, compiled into them. It allocates nothing, so it counts no references."""
-    return numba.njit(**_OPTIONS, no_cpython_wrapper=True, _nrt=False, pipeline_class=_InnerCompiler)(function)
+    """An inner function: called by kernels, compiled into them."""
+    return _inner(function)
 
 
 def inlined(function):
     """An inner function on vectors, which must not leave their registers: copied into every place that calls it."""
-    return numba.njit(**_OPTIONS, no_cpython_wrapper=True, forceinline=True, pipeline_class=_InnerCompiler)(function)
+    return _inner(function, forceinline=True)
 
 
-class _InnerLibrary(JITCodeLibrary):
-    """LLVM text that is linked into the kernels and optimised there.
-
-    Numba optimises every function by itself, with all that it calls, and makes machine code of it, and then again as a
-    part of each caller. Only what is called from Python needs that: a fifth of a first call is saved.
-    """
-
-    def _optimize_final_module(self):
-        pass
-
-    def _finalize_final_module(self):
-        self._finalize_dynamic_globals()
-        self._verify_declare_only_symbols()
-        self._finalized = True
-
-    def get_pointer_to_function(self, name):
-        self._ensure_finalized()
-        return 0
-
-    @property
-    def codegen(self):
-        return self
-
-    def set_env(self, name, env):
-        """There is no machine code to tell of its environment; the functions raise and print nothing."""
-
-
-@register_pass(mutates_CFG=False, analysis_only=True)
-class _ChooseLibrary(AnalysisPass):
-    _name = "fastgrad_choose_library"
-
-    def __init__(self):
-        AnalysisPass.__init__(self)
-
-    def run_pass(self, state):
-        state.library = _InnerLibrary(state.targetctx.codegen(), state.func_id.func_qualname)
-        return False
-
-
-# Of no use to inner functions, and an eighth of the time: closures, inlining before LLVM does it, array expressions.
-_SPARED = (InlineClosureLikes, InlineInlinables, InlineOverloads, NopythonRewrites)
-
-
-class _InnerCompiler(CompilerBase):
-    def define_pipelines(self):
-        passes = DefaultPassBuilder.define_nopython_pipeline(self.state)
-        passes.passes[:] = [(step, text) for step, text in passes.passes if step not in _SPARED]
-        passes.add_pass_after(_ChooseLibrary, AnnotateTypes)
-        passes.finalize()
-        return [passes]
+def _inner(function, **options):
+    allocates = "empty" in function.__code__.co_names  # else it has no references to count: a tenth of a first call
+    options = _OPTIONS | {"no_cpython_wrapper": True, "_nrt": allocates, "pipeline_class": InnerCompiler} | options
+    return numba.njit(**options)(function)
 
 
 @device
@@ -131,7 +81,7 @@ def kernel(signature, cost, accepts=_any, options=None):
     """
 
     def decorate(loops):
-        inner = numba.njit(**_OPTIONS, no_cpython_wrapper=True, pipeline_class=_InnerCompiler)(loops)
+        inner = _inner(loops, _nrt=True)
         parallel = _cached(loops, loops, "parallel", parallel=_PARALLEL) if cost else None
 
         @numba.njit(inline="always")
@@ -275,4 +225,5 @@ def _cached(function, named_after, variant, **options):
     own.__module__, own.__qualname__ = named_after.__module__, f"{named_after.__qualname__}.{variant}"
     dispatcher = numba.njit(**_OPTIONS, **options)(own)
     dispatcher._cache = KernelCache(named_after, variant)
+    dispatcher.compile = uncollected(dispatcher.compile)
     return dispatcher

@@ -14,7 +14,7 @@ import numpy as np
 
 from ._jit import device, inlined
 from ._pack import ceil_div, finish, pack
-from ._simd import compact, flat, lanes
+from ._simd import compact, empty, flat, lanes, splat, store
 from ._thin import BLOCK, FEW_ROWS, FEW_TERMS_TILE, few_terms, thin, thin_plan
 from ._tile import (
     TILE_ROWS,
@@ -105,9 +105,8 @@ def workspaces(size, workers, like):
     that starts at a multiple of 64 bytes, and how far into it the first worker's part and each next one lie."""
     L = lanes(like)
     apart = (size + L - 1) // L * L
-    raw = np.empty((workers * apart + 2 * L), like.dtype)
-    room = raw[(-raw.ctypes.data % 64) // raw.itemsize :]
-    room[:2] = 0
+    room = empty(like, workers * apart + L)
+    store(room, 0, splat(like, 0))
     return room, L, apart
 
 

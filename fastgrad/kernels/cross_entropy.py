@@ -11,7 +11,7 @@ from . import _short_rows as short
 from ._jit import device, inlined, kernel
 from ._loss_rows import ABOUT, GROUP, class_weight, long_rows, probability_row, short_rows, smoothed_row
 from ._signature import Signature
-from ._simd import compact, lanes, load_masked, select, splat
+from ._simd import compact, empty, lanes, load_masked, select, splat
 from ._sums import row_total
 
 CROSS_ENTROPY = Signature("S(...,k) target(...):int weight(k)? sample_weight(...)? -> loss(...)")
@@ -113,7 +113,7 @@ def of_indices(
     span = _SHORT_VECTORS * L if few else rows
     units = (n + span - 1) // span if k else 0
     for unit in prange(units):
-        T = np.empty((ABOUT + short.MOST) * L, S.dtype)
+        T = empty(S, (ABOUT + short.MOST) * L)
         start = np.intp(unit) * span
         for i in range(start, min(n, start + span), rows):
             if few:
