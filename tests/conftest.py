@@ -3,6 +3,7 @@ the same for a run with every index checked (NUMBA_BOUNDSCHECK=1 HYPOTHESIS_PROF
 
 import os
 import shutil
+import signal
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -13,6 +14,9 @@ COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("default", max_examples=60, derandomize=True, **COMMON)
 settings.register_profile("few", max_examples=6, derandomize=True, **COMMON)
 settings.register_profile("search", max_examples=1000, **COMMON)
+# A run in the background ignores Ctrl-C, and so would every process that a test starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from ._jit import device, inlined
 from ._pack import ceil_div, finish, pack
 from ._simd import compact, empty, flat, lanes, splat, store
-from ._thin import BLOCK, FEW_ROWS, FEW_TERMS_TILE, few_terms, thin, thin_plan
+from ._thin import BLOCK, FEW_ROWS, FEW_TERMS_TILE, few_columns, few_terms, thin, thin_plan
 from ._tile import (
     TILE_ROWS,
     TILE_VECS,
@@ -38,6 +38,7 @@ FEW_TERMS = 64  # or less do not pay for packing B, if strips of it fill C's row
 UNPACKED_TILES = 2  # so many rows of tiles do not pay for packing B
 UNPACKED_PANELS = 3  # so many panels of B do not pay for packing A
 CACHE_WAY = 4096  # bytes: what lies multiples of it apart meets in one set of the first cache, which holds few
+WHOLE = 2**19  # bytes of all of B, where few columns are packed as a whole: half of the second cache
 ROW_OF_PANELS = 2**18  # bytes of B's panels that pass one panel of A after the other: C is then written row by row
 
 TILE, FEW = TileShape(TILE_ROWS, TILE_VECS), TileShape(FEW_ROWS, TILE_VECS)  # few for what is left of the rows
@@ -70,6 +71,13 @@ def _large_plan(m, n, L, itemsize, threads):
 
 
 @device
+def are_few_columns(columns, K, C):
+    """Whether so many columns of B can be packed as a whole."""
+    L = lanes(C)
+    return columns <= TILE_VECS * L and K * TILE_VECS * L * C.itemsize <= WHOLE
+
+
+@device
 def plan(C, K, threads):
     """How C, of sums of K terms, is cut into tasks: as large as the workspace allows, so that packing is seldom, but
     one a thread. (tasks in all, size of a workspace; whether Cᵀ is computed in place of C; rows and columns of a task,
@@ -94,7 +102,8 @@ def plan(C, K, threads):
     group = max(np.intp(1), min(tall, np.intp(GROUP // (BLOCK * TILE_ROWS * C.itemsize))))
     right = (group * (block * TILE_ROWS + L) + L * TILE_ROWS + 2 * L) // L * L
     panels = wide if tall > 1 else np.intp(1)
-    totals = right + panels * (block * TILE_VECS * L + L) + L * TILE_VECS * L
+    held = K if are_few_columns(columns, K, C) else block
+    totals = right + panels * TILE_VECS * (held * L + L) + L * TILE_VECS * L
     size = totals + (tall * wide if K > BLOCK else 1) * _REGISTERS * L
     return tasks, size, turned, rows, columns, across, group, right, totals
 
@@ -172,6 +181,10 @@ def product(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, l
         left_source, apart, step = flat(A), A.shape[1], np.intp(1)
         if a_by_rows:
             apart, step = step, apart
+    if not few and not unpacked and are_few_columns(task_columns, K, C):
+        factors = left_source, i0 * apart, step, apart, B, b_by_rows, K
+        few_columns(*factors, C, i0, m, j0, n, bias, accumulate, work, right, totals)
+        return
     by_row = min(K, BLOCK) * wide * width * C.itemsize <= ROW_OF_PANELS
     for k0 in range(0, max(K, 1), BLOCK):
         terms = min(K - k0, BLOCK)

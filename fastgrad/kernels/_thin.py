@@ -1,4 +1,5 @@
-"""Products C[i, j] = Σ_k A[i, k] B[k, j] of few rows, or of few columns as Cᵀ: B is read once, and where it is.
+"""Products C[i, j] = Σ_k A[i, k] B[k, j] of few rows, or of few columns as Cᵀ: B is read once, and where it is; and
+below, those of few terms, or of more columns but few still, of which A is read once.
 
 The few rows of A are packed, and all columns of B that a chunk has pass them while the chunk's sums stay in the first
 cache. Where B is given by rows, some of its rows at a time are added to the sums; where it is given by columns, eight
@@ -41,7 +42,7 @@ _VECTOR, _SLIM = TileShape(1, 1), TileShape(1, 1, TURNED)
 _TWO_SUMS, _SOME_ROWS = TileShape(2, 1), TileShape(8 if TILE_VECS > 1 else 2, 1)
 _SOME_ELEMENTS = TileShape(2 * _SOME_ROWS.rows, 1)
 # More rows of sums in registers: strips of B as wide as these hold.
-FEW_TERMS_TILE = TileShape(TILE_ROWS, 2) if TILE_VECS > 1 else TileShape(FEW_ROWS, 2)
+FEW_TERMS_TILE = TileShape(FEW_ROWS, 2)
 _FEW, _MANY = TileShape(FEW_ROWS, 1), TileShape(TILE_ROWS, 1)
 _FEW_STRIP, _MANY_STRIP = TileShape(FEW_ROWS, TILE_ROWS * TILE_VECS // FEW_ROWS), TileShape(TILE_ROWS, TILE_VECS)
 _FEW_TURNED, _MANY_TURNED = TileShape(FEW_ROWS, 1, TURNED), TileShape(TILE_ROWS, 1, TURNED)
@@ -223,3 +224,31 @@ def few_terms(A, a, step, apart, B, C, i0, m, j0, n):
                 tile_store(tile, flat(C), (i0 + p) * N + q, N)
             else:
                 tile_store_part(tile, flat(C), (i0 + p) * N + q, N, rows, across)
+
+
+@device
+def few_columns(A, a, step, apart, B, b_by_rows, K, C, i0, m, j0, n, bias, accumulate, work, right, total):
+    """Rows i0 to i0 + m of few columns of C (+)= A B + bias, all of B packed, so that rows of A, given as for
+    `few_terms`, are read from end to end: with B packed a block at a time, 16384 × 784 × 10 takes an eighth longer."""
+    compact()
+    N, L = C.shape[1], lanes(C)
+    in_place = not accumulate and bias.size == 0
+    pack(B, b_by_rows, j0, n, np.intp(0), K, L, work, right)
+    for p in range(0, m, TILE_ROWS):
+        rows = m - p
+        for q in range(0, n, L):
+            b = right + q // L * (K * L + L)
+            acc = tile_zeros(C, _MANY)
+            for k0 in range(0, K, BLOCK):
+                acc = tile_zeros(C, _MANY)
+                for k in range(k0, min(k0 + BLOCK, K)):
+                    acc = tile_rank1(acc, A, a + p * apart + k * step, apart, rows, work, b + k * L)
+                if K > BLOCK:
+                    if k0 > 0:
+                        acc = tile_add(tile_load(work, total, L, _MANY), acc)
+                    tile_store(acc, work, total, L)
+            if in_place:
+                tile_store_part(acc, flat(C), (i0 + p) * N + j0 + q, N, rows, n - q)
+            else:
+                tile_store(acc, work, total, L)
+                finish(work, total, L, C, i0 + p, j0 + q, min(rows, TILE_ROWS), min(n - q, L), bias, accumulate)
