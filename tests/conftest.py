@@ -11,7 +11,7 @@ from subprocesses import PACKAGE
 
 # The first call of a kernel compiles: no deadline, and generating beside it is not what is slow.
 COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
-settings.register_profile("default", max_examples=60, derandomize=True, **COMMON)
+settings.register_profile("default", max_examples=40, derandomize=True, **COMMON)
 settings.register_profile("few", max_examples=6, derandomize=True, **COMMON)
 settings.register_profile("search", max_examples=1000, **COMMON)
 # A run in the background ignores Ctrl-C, and so would every process that a test starts.

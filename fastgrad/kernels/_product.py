@@ -35,7 +35,7 @@ from ._tile import (
 WORKSPACE = 2**24  # bytes for panels and totals, over all threads
 GROUP = 2**18  # bytes of A's panels, which stay in the second cache while B's pass them: twice as many cost 5 %
 FEW_TERMS = 64  # or less do not pay for packing B, if strips of it fill C's rows
-UNPACKED_TILES = 2  # so many rows of tiles do not pay for packing B
+UNPACKED_ROWS = 2 * TILE_ROWS  # so many do not pay for packing B
 UNPACKED_PANELS = 3  # so many panels of B do not pay for packing A
 CACHE_WAY = 4096  # bytes: what lies multiples of it apart meets in one set of the first cache, which holds few
 WHOLE = 2**19  # bytes of all of B, where few columns are packed as a whole: half of the second cache
@@ -147,58 +147,35 @@ def update(shape, A, a, step, apart, B, b, stride, terms, work, t, width, opens,
 
 
 @device
-def product(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, left):
-    """One task of C (+)= A B + bias, its part of the workspace at work[left:].
-
-    A is given as A[k, i] (a_by_rows) or A[i, k], B as B[k, j] (b_by_rows) or B[j, k].
-    """
+def blocks(
+    A, a_by_rows, step, apart, B, b_by_rows, K, C, i0, m, j0, n, bias, accumulate, work, left, right, totals, group
+):
+    """Rows i0 to i0 + m, columns j0 to j0 + n of C (+)= A B + bias, one block of terms after the other."""
     compact()
-    L = lanes(C)
-    K, M, N = A.shape[0] if a_by_rows else A.shape[1], C.shape[0], C.shape[1]
-    _, _, turned, task_rows, task_columns, across, group, right, totals = plan
-    if turned:  # Cᵀ = Bᵀ Aᵀ
-        A, a_by_rows, B, b_by_rows, M, N = B, b_by_rows, A, a_by_rows, N, M
-    i0, j0 = task // across * task_rows, task % across * task_columns
-    m, n = min(M - i0, task_rows), min(N - j0, task_columns)
-    if M <= TILE_ROWS:
-        thin(A, a_by_rows, B, b_by_rows, K, C, turned, bias, accumulate, j0, n, work, left)
-        return
-    right, totals = left + right, left + totals
+    L, N = lanes(C), C.shape[1]
     width = TILE_VECS * L
     tall, wide = ceil_div(m, TILE_ROWS), ceil_div(n, width)
-    keep = K > BLOCK
-    direct_at_all = not accumulate and bias.size == 0
-    strip = tile_width(FEW_TERMS_TILE, C)
-    few = b_by_rows and K <= FEW_TERMS and direct_at_all and n >= strip and 10 * ceil_div(n, strip) * strip <= 13 * n
+    in_place = not accumulate and bias.size == 0
     # Few rows do not pay for packing: strips of whole vectors of B are then read where they are.
     unpacked = np.intp(0)
-    if b_by_rows and tall <= UNPACKED_TILES:
+    if b_by_rows and m <= UNPACKED_ROWS:
         unpacked = n // width if n % L else wide
     # A is read where it is, but rows that push each other out of the cache, if many panels of B pass them, are packed.
-    pack_A = wide > UNPACKED_PANELS and A.shape[1] * C.itemsize % CACHE_WAY == 0 and not few
-    left_source, apart, step = work, np.intp(1), np.intp(TILE_ROWS)
-    if not pack_A:
-        left_source, apart, step = flat(A), A.shape[1], np.intp(1)
-        if a_by_rows:
-            apart, step = step, apart
-    if not few and not unpacked and are_few_columns(task_columns, K, C):
-        factors = left_source, i0 * apart, step, apart, B, b_by_rows, K
-        few_columns(*factors, C, i0, m, j0, n, bias, accumulate, work, right, totals)
-        return
+    pack_A = wide > UNPACKED_PANELS and A.shape[1] * C.itemsize % CACHE_WAY == 0
+    left_source = flat(A)
+    if pack_A:
+        left_source, apart, step = work, np.intp(1), np.intp(TILE_ROWS)
     by_row = min(K, BLOCK) * wide * width * C.itemsize <= ROW_OF_PANELS
     for k0 in range(0, max(K, 1), BLOCK):
         terms = min(K - k0, BLOCK)
         opens, closes = k0 == 0, k0 + BLOCK >= K
-        if tall > 1 and not few:
+        direct = closes and in_place
+        if tall > 1:
             pack(B, b_by_rows, j0 + unpacked * width, n - unpacked * width, k0, terms, width, work, right)
         for p0 in range(0, tall, group):
             count, rows = min(group, tall - p0), min(m - p0 * TILE_ROWS, group * TILE_ROWS)
             if pack_A:
                 pack(A, a_by_rows, i0 + p0 * TILE_ROWS, rows, k0, terms, np.intp(TILE_ROWS), work, left)
-            if few:
-                i = i0 + p0 * TILE_ROWS
-                few_terms(left_source, i * apart, step, apart, B, C, i, rows, j0, n)
-                continue
             for outer in range(count if by_row else wide):
                 for inner in range(wide if by_row else count):
                     p, q = (p0 + outer, inner) if by_row else (p0 + inner, outer)
@@ -210,12 +187,9 @@ def product(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, l
                     elif tall == 1:
                         b = right
                         pack(B, b_by_rows, j, columns, k0, terms, width, work, b)
-                    t = totals + (q * tall + p) * TILE_ROWS * width if keep else totals
-                    direct = closes and direct_at_all
                     a = left + (p - p0) * (terms * TILE_ROWS + L) if pack_A else i * apart + k0 * step
-                    c = i * N + j
-                    left_factor = left_source, a, step, apart
-                    v = np.intp(0)
+                    t = totals + (q * tall + p) * TILE_ROWS * width if K > BLOCK else totals
+                    left_factor, c, v = (left_source, a, step, apart), i * N + j, np.intp(0)
                     while v < columns:
                         rest = terms, work, t + v, width, opens, C, c + v, rows, columns - v, direct
                         if columns > width - L:
@@ -232,3 +206,35 @@ def product(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, l
                             v += TURNED
                     if closes and not direct:
                         finish(work, t, width, C, i, j, rows, columns, bias, accumulate)
+
+
+@device
+def product(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, left):
+    """One task of C (+)= A B + bias, its part of the workspace at work[left:].
+
+    A is given as A[k, i] (a_by_rows) or A[i, k], B as B[k, j] (b_by_rows) or B[j, k].
+    """
+    compact()
+    K, M, N = A.shape[0] if a_by_rows else A.shape[1], C.shape[0], C.shape[1]
+    _, _, turned, task_rows, task_columns, across, group, right, totals = plan
+    if turned:  # Cᵀ = Bᵀ Aᵀ
+        A, a_by_rows, B, b_by_rows, M, N = B, b_by_rows, A, a_by_rows, N, M
+    i0, j0 = task // across * task_rows, task % across * task_columns
+    m, n = min(M - i0, task_rows), min(N - j0, task_columns)
+    if M <= TILE_ROWS:
+        thin(A, a_by_rows, B, b_by_rows, K, C, turned, bias, accumulate, j0, n, work, left)
+        return
+    right, totals = left + right, left + totals
+    apart, step = A.shape[1], np.intp(1)
+    if a_by_rows:
+        apart, step = step, apart
+    strip = tile_width(FEW_TERMS_TILE, C)
+    in_place = not accumulate and bias.size == 0
+    if b_by_rows and K <= FEW_TERMS and in_place and n >= strip and 10 * ceil_div(n, strip) * strip <= 13 * n:
+        few_terms(flat(A), i0 * apart, step, apart, B, C, i0, m, j0, n)
+    elif are_few_columns(task_columns, K, C) and not (b_by_rows and m <= UNPACKED_ROWS):
+        factors = flat(A), i0 * apart, step, apart, B, b_by_rows, K
+        few_columns(*factors, C, i0, m, j0, n, bias, accumulate, work, right, totals)
+    else:
+        factors = A, a_by_rows, step, apart, B, b_by_rows, K
+        blocks(*factors, C, i0, m, j0, n, bias, accumulate, work, left, right, totals, group)
