@@ -22,7 +22,7 @@ class Beside:
     timeout = 300
 
     def setup_cache(self):
-        rows = measurement.run(["float32"], peers=[HOME, "numpy"], rounds=2, seconds=0.01)["rows"]
+        rows = measurement.run(["float32"], peers=[HOME, "numpy"], rounds=2, seconds=0.03)["rows"]
         return {name: [row for row in rows if row["function"] == name] for name in FUNCTIONS}
 
     setup_cache.timeout = 300

@@ -27,8 +27,9 @@ def add_arguments(parser):
     parser.add_argument(
         "--seconds",
         type=float,
-        default=0.01,
-        help="for one turn of a library, after as long a warm-up (default: %(default)s)",
+        default=0.1,
+        help="for one turn of a library, after as long a warm-up (default: %(default)s; in a tenth of that, the system "
+        "may have both of NumPy's threads on one CPU still)",
     )
     parser.add_argument("--rounds", type=int, default=3, help="turns of every library (default: %(default)s)")
     parser.add_argument("--json", metavar="FILE", help="write the result there, with machine, versions, date, command")
