@@ -235,7 +235,8 @@ def give_out(call, results, dtype):
 @given(data=st.data())
 def test_any_call(function, data):
     call = Call(function, data)
-    for change in data.draw(st.lists(st.sampled_from(CHANGES), max_size=3)):
+    changes = data.draw(st.lists(st.sampled_from(CHANGES), max_size=3))
+    for change in sorted(changes, key=lambda change: change is not leave_out):  # no error is in what is left out
         change(call)
     errors = call.promised()
     assume(errors or not any(map(is_huge, call.arguments.values())))
