@@ -13,6 +13,9 @@ import re
 
 from .._functions import DTYPES, FUNCTIONS
 
+# For one turn of a library: in a tenth of it, the system may have both of NumPy's threads on one CPU still.
+SECONDS = 0.1
+
 
 def add_arguments(parser):
     parser.add_argument("--dtype", choices=(*DTYPES, "both"), default="float32", help="default: %(default)s")
@@ -27,9 +30,8 @@ def add_arguments(parser):
     parser.add_argument(
         "--seconds",
         type=float,
-        default=0.1,
-        help="for one turn of a library, after as long a warm-up (default: %(default)s; in a tenth of that, the system "
-        "may have both of NumPy's threads on one CPU still)",
+        default=SECONDS,
+        help="for one turn of a library, after as long a warm-up (default: %(default)s)",
     )
     parser.add_argument("--rounds", type=int, default=3, help="turns of every library (default: %(default)s)")
     parser.add_argument("--json", metavar="FILE", help="write the result there, with machine, versions, date, command")

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import fastgrad
 
+from . import SECONDS
 from .cases import cases
 from .limits import Limits
 from .peers import BOUND, HOME, PEERS, installed, limit_threads
@@ -66,7 +67,9 @@ class Worker:
             stream.close()
 
 
-def run(dtypes, threads=None, shapes=None, functions=None, peers=None, seconds=0.1, rounds=3, track=iter, judge=True):
+def run(
+    dtypes, threads=None, shapes=None, functions=None, peers=None, seconds=SECONDS, rounds=3, track=iter, judge=True
+):
     """Measures, and returns the result as what JSON can hold; `track` goes through the cases, and may show how far.
 
     The errors are left out where `judge` is false: on large arrays, they take longer than the times.

@@ -173,9 +173,10 @@ def blocks(
         if tall > 1:
             pack(B, b_by_rows, j0 + unpacked * width, n - unpacked * width, k0, terms, width, work, right)
         for p0 in range(0, tall, group):
-            count, rows = min(group, tall - p0), min(m - p0 * TILE_ROWS, group * TILE_ROWS)
+            count = min(group, tall - p0)
             if pack_A:
-                pack(A, a_by_rows, i0 + p0 * TILE_ROWS, rows, k0, terms, np.intp(TILE_ROWS), work, left)
+                start, behind = p0 * TILE_ROWS, min(m, (p0 + count) * TILE_ROWS)
+                pack(A, a_by_rows, i0 + start, behind - start, k0, terms, np.intp(TILE_ROWS), work, left)
             for outer in range(count if by_row else wide):
                 for inner in range(wide if by_row else count):
                     p, q = (p0 + outer, inner) if by_row else (p0 + inner, outer)

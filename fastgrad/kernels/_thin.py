@@ -243,9 +243,9 @@ def few_columns(A, a, step, apart, B, b_by_rows, K, C, i0, m, j0, n, bias, accum
                 acc = tile_zeros(C, _MANY)
                 for k in range(k0, min(k0 + BLOCK, K)):
                     acc = tile_rank1(acc, A, a + p * apart + k * step, apart, rows, work, b + k * L)
-                if K > BLOCK:
-                    if k0 > 0:
-                        acc = tile_add(tile_load(work, total, L, _MANY), acc)
+                if k0 > 0:
+                    acc = tile_add(tile_load(work, total, L, _MANY), acc)
+                if k0 + BLOCK < K:
                     tile_store(acc, work, total, L)
             if in_place:
                 tile_store_part(acc, flat(C), (i0 + p) * N + j0 + q, N, rows, n - q)
