@@ -46,6 +46,8 @@ def link(family, name, dtype):
     """
     kernel = getattr(import_module(f".kernels.{family}", __package__), name)
     argtypes = kernel.types(getattr(types, dtype))
+    for part in kernel.parts:
+        part.link(dtype)
     entry = kernel.dispatchers["entry"]
     entry.compile(argtypes)
     compiled = entry.overloads[argtypes]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from problems import DTYPES, assert_within, long_sizes, seeds, sizes, tolerance
 
-from fastgrad.kernels._product import CACHE_WAY, FEW_ROWS, plan, product
+from fastgrad.kernels._product import CACHE_WAY, FEW_ROWS, PRODUCT_PARTS, plan, product
 
 _GUARD = 4096  # elements on either side
 
@@ -41,6 +41,8 @@ def run(A, a_by_rows, B, b_by_rows, C, bias, accumulate, threads):
     seed=seeds,
 )
 def test_a_task_stays_in_its_workspace(dtype, shape, K, threads, a_by_rows, b_by_rows, with_bias, accumulate, seed):
+    for part in PRODUCT_PARTS:
+        part.link(dtype)
     rng = np.random.default_rng(seed)
     m, n = shape
     A, B = rng.standard_normal((m, K)).astype(dtype), rng.standard_normal((K, n)).astype(dtype)

@@ -25,12 +25,13 @@ _OPTIONS = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
 _NOT_PRANGE = ("comprehension", "reduction", "inplace_binop", "setitem", "numpy", "stencil", "fusion")
 _PARALLEL = {"prange": True} | dict.fromkeys(_NOT_PRANGE, False)
 
-_OPTION_TYPES = {bool: types.boolean, int: types.int64, float: types.float64, np.ndarray: types.float64[::1]}
+_NUMBERS = {bool: types.boolean, int: types.int64, float: types.float64}
 _DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 _INTEGERS = np.dtype(np.int64)
 
 _IF_SMALL, ONE_THREAD = 0, 1  # what an entry is told: to run small work only, or any
-_MISFIT, _DONE, _LARGE, _HUGE, _NEVER = range(5)  # what it returns, and what it never does
+# What it returns, and what it never does: from _ABSENT on, which part it needs first.
+_MISFIT, _DONE, _LARGE, _HUGE, _NEVER, _ABSENT = range(6)
 _LARGE_WORK, _HUGE_WORK = 10_000, 1_000_000  # nanoseconds that pay for a parallel region, under workqueue for one
 
 
@@ -70,25 +71,34 @@ def _any(args):
     return True
 
 
-def kernel(signature, cost, accepts=_any, options=None):
+@device
+def _none(args):
+    return 0
+
+
+def kernel(signature, cost, accepts=_any, options=None, parts=(), first_absent=_none):
     """Makes a loop nest over plain arrays callable: first the arrays of the signature, then options.
 
     Called, it returns whether the arrays fit together; where they do not, nothing is touched. Other arrays raise
     NotPlainError. `cost` is about the nanoseconds on one core for each byte of an array with every axis of the
     signature; small work runs serially, and so does all where the cost is 0. `accepts` looks at values where shapes are
-    not all that has to fit; `options` are the types of the options, bool if it is not given. The loop nest itself takes
+    not all that has to fit; `options` are the kinds of the options, bool if it is not given. Of the `parts` that it may
+    call, `first_absent` says which one, counted from 1, this call needs and is not linked. The loop nest itself takes
     one more argument, the number of threads to cut its work for, and cuts no sum by it.
     """
 
     def decorate(loops):
         inner = _inner(loops, _nrt=True)
-        parallel = _cached(loops, loops, "parallel", parallel=_PARALLEL) if cost else None
+        parallel = cached(loops, loops, "parallel", parallel=_PARALLEL) if cost else None
 
         @numba.njit(inline="always")
         def run_serially(args):
             volume = fits(signature, args)
             if volume < 0 or not accepts(args):
                 return _MISFIT
+            absent = first_absent(args)
+            if absent:
+                return _ABSENT + absent - 1
             work = volume * (cost * args[0].itemsize)
             if work > _LARGE_WORK and args[-1] != ONE_THREAD:
                 return _LARGE if work <= _HUGE_WORK else _HUGE
@@ -96,7 +106,7 @@ def kernel(signature, cost, accepts=_any, options=None):
             return _DONE
 
         count = loops.__code__.co_argcount
-        entry = _cached(_with_arguments(count, run_serially), loops, "entry")
+        entry = cached(_with_arguments(count, run_serially), loops, "entry")
         compile_entry = entry._compile_for_args
 
         def compile_for_plain(*args):
@@ -107,12 +117,15 @@ def kernel(signature, cost, accepts=_any, options=None):
         entry._compile_for_args = compile_for_plain  # Numba calls this for types that it has no binary for yet
 
         def finish(status, *args):
-            if status != _MISFIT:
+            while status >= _ABSENT:
+                parts[status - _ABSENT].link(args[0].dtype)
+                status = entry(*args, _IF_SMALL)
+            if status in (_LARGE, _HUGE):
                 _run_large(entry, parallel, args, status)
             return status != _MISFIT
 
         run = _caller(count - 1, entry, finish)
-        run.signature = signature
+        run.signature, run.parts = signature, parts
         run.dispatchers = ({"parallel": parallel} if cost else {}) | {"entry": entry}
         run.options = loops.__code__.co_varnames[len(signature.inputs + signature.outputs) : count - 1]
         run.types = partial(_types, signature, options or [bool for _ in run.options])
@@ -156,7 +169,17 @@ def _types(signature, options, dtype):
     """What a binary takes, for Numba's type of the elements."""
     operands = signature.inputs + signature.outputs
     arrays = [types.Array(types.int64 if o.integer else dtype, len(o.axes), "C") for o in operands]
-    return (*arrays, *(_OPTION_TYPES[kind] for kind in options), types.int64)
+    return (*arrays, *(argument_type(kind, dtype) for kind in options), types.int64)
+
+
+def argument_type(kind, dtype):
+    """Numba's type of an argument of a kind: bool, int, float, an array of float64, or of `dtype` with that number of
+    axes, or a tuple of kinds."""
+    if isinstance(kind, tuple):
+        return types.Tuple([argument_type(each, dtype) for each in kind])
+    if kind is np.ndarray:
+        return types.float64[::1]
+    return types.Array(dtype, kind, "C") if isinstance(kind, int) else _NUMBERS[kind]
 
 
 def _run_large(entry, parallel, args, status):
@@ -218,7 +241,7 @@ def _are_plain(signature, args):
     )
 
 
-def _cached(function, named_after, variant, **options):
+def cached(function, named_after, variant, **options):
     """A Numba dispatcher with our own cache, of a name of its own: Numba finds machine code by the function's name and
     types, and what several processes have compiled and saved meets in one."""
     own = FunctionType(function.__code__, function.__globals__, closure=function.__closure__)

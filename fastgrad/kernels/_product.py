@@ -14,8 +14,19 @@ import numpy as np
 
 from ._jit import device, inlined
 from ._pack import ceil_div, finish, pack
+from ._parts import absent, part
 from ._simd import compact, empty, flat, lanes, splat, store
-from ._thin import BLOCK, FEW_ROWS, FEW_TERMS_TILE, few_columns, few_terms, thin, thin_plan
+from ._thin import (
+    BLOCK,
+    FEW_ROWS,
+    FEW_TERMS_TILE,
+    add_by_columns,
+    add_by_rows,
+    few_columns,
+    few_terms,
+    thin,
+    thin_plan,
+)
 from ._tile import (
     TILE_ROWS,
     TILE_VECS,
@@ -209,23 +220,30 @@ def blocks(
                         finish(work, t, width, C, i, j, rows, columns, bias, accumulate)
 
 
-@device
-def product(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, left):
-    """One task of C (+)= A B + bias, its part of the workspace at work[left:].
+_PLAN = (int, int, bool, int, int, int, int, int, int)
+_TASK = 2, bool, 2, bool, 2, 1, bool, _PLAN, int, 1, int  # as `product` takes them
 
-    A is given as A[k, i] (a_by_rows) or A[i, k], B as B[k, j] (b_by_rows) or B[j, k].
-    """
+
+@part(*_TASK)
+def thin_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, left):
+    """A task of a product of few rows or columns."""
     compact()
-    K, M, N = A.shape[0] if a_by_rows else A.shape[1], C.shape[0], C.shape[1]
-    _, _, turned, task_rows, task_columns, across, group, right, totals = plan
+    turned, columns, K = plan[2], plan[4], A.shape[0] if a_by_rows else A.shape[1]
     if turned:  # Cᵀ = Bᵀ Aᵀ
-        A, a_by_rows, B, b_by_rows, M, N = B, b_by_rows, A, a_by_rows, N, M
+        A, a_by_rows, B, b_by_rows = B, b_by_rows, A, a_by_rows
+    N, j0 = C.shape[0] if turned else C.shape[1], task * columns
+    thin(A, a_by_rows, B, b_by_rows, K, C, turned, bias, accumulate, j0, min(N - j0, columns), work, left)
+
+
+@part(*_TASK)
+def tiled_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, left):
+    """A task of any other product."""
+    compact()
+    (M, N), K = C.shape, A.shape[0] if a_by_rows else A.shape[1]
+    _, _, _, task_rows, task_columns, across, group, right, totals = plan
+    right, totals = left + right, left + totals
     i0, j0 = task // across * task_rows, task % across * task_columns
     m, n = min(M - i0, task_rows), min(N - j0, task_columns)
-    if M <= TILE_ROWS:
-        thin(A, a_by_rows, B, b_by_rows, K, C, turned, bias, accumulate, j0, n, work, left)
-        return
-    right, totals = left + right, left + totals
     apart, step = A.shape[1], np.intp(1)
     if a_by_rows:
         apart, step = step, apart
@@ -239,3 +257,35 @@ def product(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, l
     else:
         factors = A, a_by_rows, step, apart, B, b_by_rows, K
         blocks(*factors, C, i0, m, j0, n, bias, accumulate, work, left, right, totals, group)
+
+
+PRODUCT_PARTS = tiled_task, thin_task, add_by_rows, add_by_columns
+
+
+@device
+def is_thin(C):
+    return min(C.shape) <= TILE_ROWS
+
+
+@device
+def first_absent_of_product(a_by_rows, b_by_rows, C):
+    """Which of the PRODUCT_PARTS, counted from 1, a product needs and is not linked; 0 if none."""
+    if not is_thin(C):
+        return 1 if absent(tiled_task, C) else 0
+    if absent(thin_task, C):
+        return 2
+    if a_by_rows if C.shape[1] < C.shape[0] else b_by_rows:
+        return 3 if absent(add_by_rows, C) else 0
+    return 4 if absent(add_by_columns, C) else 0
+
+
+@device
+def product(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, left):
+    """One task of C (+)= A B + bias, its part of the workspace at work[left:].
+
+    A is given as A[k, i] (a_by_rows) or A[i, k], B as B[k, j] (b_by_rows) or B[j, k].
+    """
+    if is_thin(C):
+        thin_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, left)
+    else:
+        tiled_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, left)

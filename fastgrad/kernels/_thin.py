@@ -10,6 +10,7 @@ import numpy as np
 
 from ._jit import device
 from ._pack import finish, pack
+from ._parts import part
 from ._simd import compact, first, flat, lanes, load, load_masked, select, splat, store, store_masked
 from ._tile import (
     TILE_ROWS,
@@ -143,6 +144,28 @@ def add_columns(sums, work, a, terms, B, j, k0, columns, t, spare, width, opens)
         tile_store(acc, work, t + q, width)
 
 
+@part(1, int, int, int, 1, int, int, int, int, int, int, bool)
+def add_by_rows(work, a, m, terms, B, b, stride, columns, t, sums, width, opens):
+    """`add_rows` or `add_strips`, whichever suits m rows."""
+    factors = work, a, terms, B, b, stride, columns, t
+    if m <= 2:
+        add_rows(*factors, sums, width, opens)
+    elif m <= FEW_ROWS:
+        add_strips(_FEW, _FEW_STRIP, *factors, width, opens)
+    else:
+        add_strips(_MANY, _MANY_STRIP, *factors, width, opens)
+
+
+@part(1, int, int, int, 2, int, int, int, int, int, int, bool)
+def add_by_columns(work, a, m, terms, B, j, k0, columns, t, spare, width, opens):
+    """`add_columns` for m rows."""
+    factors = work, a, terms, B, j, k0, columns, t, spare, width, opens
+    if m <= FEW_ROWS:
+        add_columns(_FEW_TURNED, *factors)
+    else:
+        add_columns(_MANY_TURNED, *factors)
+
+
 @device
 def finish_turned(work, t, width, spare, C, j, columns, bias, accumulate):
     """C[j : j + columns, :] (+)= totals transposed + bias"""
@@ -186,19 +209,10 @@ def thin(A, a_by_rows, B, b_by_rows, K, C, turned, bias, accumulate, j0, n, work
         while opens or k < K:
             terms = min(K - k, BLOCK)
             pack(A, a_by_rows, np.intp(0), m, k, terms, R, work, left)
-            by_rows = work, left, terms, flat(B), k * N + j, N, columns, totals
-            by_columns = work, left, terms, B, j, k, columns, totals, spare, width, opens
             if b_by_rows:
-                if m <= 2:
-                    add_rows(*by_rows, sums, width, opens)
-                elif m <= FEW_ROWS:
-                    add_strips(_FEW, _FEW_STRIP, *by_rows, width, opens)
-                else:
-                    add_strips(_MANY, _MANY_STRIP, *by_rows, width, opens)
-            elif m <= FEW_ROWS:
-                add_columns(_FEW_TURNED, *by_columns)
+                add_by_rows(work, left, m, terms, flat(B), k * N + j, N, columns, totals, sums, width, opens)
             else:
-                add_columns(_MANY_TURNED, *by_columns)
+                add_by_columns(work, left, m, terms, B, j, k, columns, totals, spare, width, opens)
             opens, k = False, k + terms
         if turned:
             finish_turned(work, totals, width, spare, C, j, columns, bias, accumulate)

@@ -8,7 +8,7 @@ import numpy as np
 from numba import prange
 
 from ._jit import device, kernel
-from ._product import BLOCK, ceil_div, plan, product, workspaces
+from ._product import BLOCK, PRODUCT_PARTS, ceil_div, first_absent_of_product, plan, product, workspaces
 from ._signature import Signature
 from ._simd import compact, first, flat, lanes, load_masked, select, splat, store_masked, take_number
 from ._tile import TileShape, tile_add, tile_load, tile_store, tile_zeros
@@ -24,7 +24,32 @@ AFFINE_JACOBIAN = Signature("X(...,d) W(m,d) -> JX(...,m,...,d) JW(...,m,m,d) Jb
 _MULTIPLY_ADD, _ADD = 1 / 250, 1 / 60  # nanoseconds a byte
 
 
-@kernel(AFFINE, cost=_MULTIPLY_ADD)
+@device
+def _first_absent_of_affine(args):
+    return first_absent_of_product(False, False, args[3])
+
+
+@device
+def _first_absent_of_dx(args):
+    return first_absent_of_product(False, True, args[2])
+
+
+@device
+def _first_absent_of_dw(args):
+    return first_absent_of_product(True, True, args[2])
+
+
+@device
+def _first_absent_of_vjp(args):
+    return first_absent_of_product(False, True, args[3]) or first_absent_of_product(True, True, args[4])
+
+
+@device
+def _first_absent_of_jvp(args):
+    return first_absent_of_product(False, False, args[5])
+
+
+@kernel(AFFINE, cost=_MULTIPLY_ADD, parts=PRODUCT_PARTS, first_absent=_first_absent_of_affine)
 def affine(X, W, b, Y, accumulate, threads):
     """Y[r, s] (+)= Σ_k X[r, k] W[s, k] + b[s]"""
     cuts = plan(Y, X.shape[1], threads)
@@ -39,7 +64,7 @@ def affine(X, W, b, Y, accumulate, threads):
             task = take_number(work)
 
 
-@kernel(AFFINE_DX, cost=_MULTIPLY_ADD)
+@kernel(AFFINE_DX, cost=_MULTIPLY_ADD, parts=PRODUCT_PARTS, first_absent=_first_absent_of_dx)
 def affine_dx(dY, W, dX, accumulate, threads):
     """dX[i, j] (+)= Σ_s dY[i, s] W[s, j]"""
     cuts = plan(dX, dY.shape[1], threads)
@@ -55,7 +80,7 @@ def affine_dx(dY, W, dX, accumulate, threads):
             task = take_number(work)
 
 
-@kernel(AFFINE_DW, cost=_MULTIPLY_ADD)
+@kernel(AFFINE_DW, cost=_MULTIPLY_ADD, parts=PRODUCT_PARTS, first_absent=_first_absent_of_dw)
 def affine_dw(dY, X, dW, accumulate, threads):
     """dW[i, j] (+)= Σ_r dY[r, i] X[r, j]"""
     cuts = plan(dW, dY.shape[0], threads)
@@ -114,7 +139,7 @@ def affine_db(dY, db, accumulate, threads):
         column_sums(dY, db, accumulate, np.intp(task))
 
 
-@kernel(AFFINE_VJP, cost=2 * _MULTIPLY_ADD)
+@kernel(AFFINE_VJP, cost=2 * _MULTIPLY_ADD, parts=PRODUCT_PARTS, first_absent=_first_absent_of_vjp)
 def affine_vjp(dY, X, W, dX, dW, db, accumulate, threads):
     """dX[i, j] (+)= Σ_s dY[i, s] W[s, j];  dW[i, j] (+)= Σ_r dY[r, i] X[r, j];  db[i] (+)= Σ_r dY[r, i]"""
     n, m = dY.shape
@@ -138,7 +163,7 @@ def affine_vjp(dY, X, W, dX, dW, db, accumulate, threads):
             task = take_number(work)
 
 
-@kernel(AFFINE_JVP, cost=2 * _MULTIPLY_ADD)
+@kernel(AFFINE_JVP, cost=2 * _MULTIPLY_ADD, parts=PRODUCT_PARTS, first_absent=_first_absent_of_jvp)
 def affine_jvp(X, W, dX, dW, db, dY, threads):
     """dY[r, s] = Σ_k dX[r, k] W[s, k] + db[s] + Σ_k X[r, k] dW[s, k], a missing tangent being of size 0"""
     cuts = plan(dY, X.shape[1], threads)
