@@ -19,7 +19,6 @@ from ._arguments import NO_AXIS, check, missing_out
 from ._functions import FUNCTIONS
 from ._losses import REDUCTIONS, check_loss, checked_options
 from .kernels._cache import stamp
-from .kernels._jit import serially
 
 _FLOATS = (types.float32, types.float64)
 
@@ -66,12 +65,9 @@ def _lowered(function):
     def lowered(context, builder, sig, args):
         # With what they need of Numba, a third of the time of importing fastgrad.
         from ._lowering import Call, lower
-        from ._lowering_in_python import lower_in_python
         from ._lowering_losses import LossCall
 
         named = dict(zip(_parameters(function).parameters, zip(sig.args, args, strict=True), strict=True))
-        if function.family == "linear_cross_entropy":  # its blocks stand in Python
-            return lower_in_python(context, builder, function, named, sig.return_type)
         kind = LossCall if function.is_loss else Call
         return lower(kind(context, builder, function, named), sig.return_type)
 
@@ -203,17 +199,6 @@ def _check_out(function, out, operands, results):
 
 
 # --- what compiled code asks Python ----------------------------------------------------------------------------------
-
-
-def answer(name, *arguments):
-    """(None, what the public function gives), or (the message of its ValueError, None)."""
-    function = FUNCTIONS[name]
-    given = dict(zip(_parameters(function).parameters, arguments, strict=True))
-    with serially():
-        try:
-            return None, _public(function)(**given)
-        except ValueError as error:
-            return _told(error), None
 
 
 def explain(name, *arguments):

@@ -19,8 +19,7 @@ class StaleError(OSError):
 
 
 class _Needed:
-    """Stands for a kernel in what Numba saves of a function that calls it, or for the package in what calls its Python;
-    to load it is to provide the kernel."""
+    """Stands for a kernel in what Numba saves of a function that calls it; to load it is to provide the kernel."""
 
     def __init__(self, *key):
         self.key = key
@@ -32,39 +31,28 @@ class _Needed:
 def _provide(package_then, kernels_then, *key):
     if (package_then, kernels_then) != (stamp(__package__), stamp()):
         raise StaleError("fastgrad has changed since this was compiled")
-    if key:
-        link(*key)
+    link(*key)
     return _Needed(*key)
 
 
 @cache
-def link(family, name, dtype):
+def link(module, name, dtype):
     """Compiles a kernel, or loads it: the symbol of its address, and an environment that holds what is needed.
 
     With a function Numba saves its environment, the constants that it refers to, and those of its callees, but not of
     a prange body. So there is one for each kernel, which marks the machine code that calls it.
     """
-    kernel = getattr(import_module(f".kernels.{family}", __package__), name)
+    kernel = getattr(import_module(module), name)
     argtypes = kernel.types(getattr(types, dtype))
     for part in kernel.parts:
         part.link(dtype)
     entry = kernel.dispatchers["entry"]
     entry.compile(argtypes)
     compiled = entry.overloads[argtypes]
-    symbol = f"{__package__}.{family}.{name}.{dtype}"
+    symbol = f"{module}.{name}.{dtype}"
     llvmlite.binding.add_symbol(symbol, compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name))
-    return symbol, _environment(symbol, family, name, dtype)
-
-
-@cache
-def marker():
-    """An environment that marks machine code which calls this package's Python."""
-    return _environment(f"{__package__}.python")
-
-
-def _environment(name, *key):
     environment = Environment(globals())
-    environment.env_name = f"_ZN08NumbaEnv{name}"
-    environment.consts.append(_Needed(*key))
+    environment.env_name = f"_ZN08NumbaEnv{symbol}"
+    environment.consts.append(_Needed(module, name, dtype))
     Environment._memo[environment.env_name] = environment
-    return environment
+    return symbol, environment

@@ -64,7 +64,8 @@ def call_loss(function, family, inputs, given, options, gradients=False, dloss=N
     if kernel is not family.of_indices and "weight" not in arrays:
         ready[kernel.signature.place("weight")] = np.ones(kernel.signature.size("k", arrays), compute)
     loss = np.empty(plan.outputs[0], compute)
-    ran = kernel(*ready, loss, *outputs, *options[:3], 1.0 if upstream is None else upstream, reduction)
+    scale = 1.0 if upstream is None else upstream
+    ran = kernel(*ready, loss, *outputs, *options[:3], scale, reduction, *family.SETTINGS)
     assert ran, function
     for result, target in zip(results, targets, strict=True):
         if result is not target:

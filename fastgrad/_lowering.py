@@ -16,7 +16,7 @@ from numba.core import cgutils, types
 from numba.np import arrayobj
 
 from ._linking import link
-from ._lowering_in_python import calling_python, leave_unless, set_error
+from ._lowering_errors import explained, leave_unless, set_error
 from .kernels._jit import ONE_THREAD
 
 _WORD = ir.IntType(64)
@@ -193,7 +193,7 @@ class Call:
 
     def accepted_by_python(self):
         """Whether Python's checks find nothing wrong, at run time; raises ValueError with what they find."""
-        with calling_python(self.context, self.builder, "explain", self.function, self.given) as (api, answer):
+        with explained(self.context, self.builder, self.function, self.given) as (api, answer):
             accepted = self.builder.icmp_unsigned("==", answer, api.borrow_none())
             set_error(self.context, self.builder, api, answer, self.builder.not_(accepted))
         leave_unless(self.context, self.builder, accepted)
@@ -330,7 +330,7 @@ class Call:
         context, builder = self.context, self.builder
         argtypes = kernel.types(dtype)
         args = [*arrays, *options, _WORD(ONE_THREAD)]
-        symbol, environment = link(self.function.family, kernel.__name__, str(dtype))
+        symbol, environment = link(kernel.__module__, kernel.__name__, str(dtype))
         context.declare_env_global(builder.module, environment.env_name)
         function_type = context.call_conv.get_function_type(types.int64, argtypes)
         callee = cgutils.get_or_insert_function(builder.module, function_type, symbol)

@@ -1,6 +1,7 @@
 """What `_lowering.py` does, for the losses: a kernel for each kind of target, values that are looked at, a loss."""
 
 import math
+from importlib import import_module
 
 import numpy as np
 from llvmlite import ir
@@ -10,15 +11,16 @@ from numba.np import arrayobj
 
 from ._losses import REDUCTIONS
 from ._lowering import Call
-from .kernels import cross_entropy as kernels
+from .kernels import cross_entropy
 
 _WORD, _DOUBLE = ir.IntType(64), ir.DoubleType()
 
 
 class LossCall(Call):
-    """A call to `cross_entropy`, or to it with its gradient."""
+    """A call to `cross_entropy` or `linear_cross_entropy`, or to one of them with its gradient."""
 
     def __init__(self, context, builder, function, given):
+        self.kernels = import_module(f".kernels.{function.family}", __package__)
         self.by_index = isinstance(given["target"][0].dtype, types.Integer)
         self.has_gradient = "out" in given
         reduction = given["reduction"][0]
@@ -27,7 +29,7 @@ class LossCall(Call):
 
     def _signature(self):
         """The kernel's, of its results the gradients: those that `out` takes."""
-        kernel = kernels.of_indices if self.by_index else kernels.of_probabilities
+        kernel = self.kernels.of_indices if self.by_index else self.kernels.of_probabilities
         return kernel.signature.of_gradients()
 
     def run(self, result_type):
@@ -49,16 +51,16 @@ class LossCall(Call):
         loss = self._empty(self.lead)
         arrays = plain | of_results | {"loss": (loss.struct.data, None)}
         if not self.by_index:
-            self._with_weights(kernels.of_probabilities, arrays)
+            self._with_weights(self.kernels.of_probabilities, arrays)
         elif isinstance(self.given["label_smoothing"][0], types.Omitted):
-            self._run_kernel(kernels.of_indices, arrays)
+            self._run_kernel(self.kernels.of_indices, arrays)
         else:
             smooth = builder.fcmp_ordered("!=", self._number("label_smoothing"), _DOUBLE(0))
             with builder.if_else(smooth) as (smoothed, sharp):
                 with smoothed:
-                    self._with_weights(kernels.of_smoothed_indices, arrays)
+                    self._with_weights(self.kernels.of_smoothed_indices, arrays)
                 with sharp:
-                    self._run_kernel(kernels.of_indices, arrays)
+                    self._run_kernel(self.kernels.of_indices, arrays)
         self._hand_back(results, of_results)
         self._release(of_results)
         value = self._reduced(loss)
@@ -88,7 +90,9 @@ class LossCall(Call):
             "reduction": _WORD(REDUCTIONS[self.reduction]),
         }
         ready = self._arrays(kernel.signature, arrays)
-        self._call_kernel(kernel, self.dtype, ready, [options[name] for name in kernel.options])
+        settings = [_WORD(setting) for setting in self.kernels.SETTINGS]
+        known = [options[name] for name in kernel.options if name in options]
+        self._call_kernel(kernel, self.dtype, ready, known + settings)
 
     def _number(self, name):
         return self._cast(name, types.float64)
@@ -127,15 +131,17 @@ class LossCall(Call):
                 fit = builder.and_(fit, self._ask(_are_not_negative, [self._vector(plain, name)]))
         if self.by_index:
             options = [(types.int64, self.sizes["k"]), (types.int64, self._ignore_index())]
-            return builder.and_(fit, self._ask(kernels.in_range.py_func, [self._vector(plain, "target"), *options]))
+            return builder.and_(
+                fit, self._ask(cross_entropy.in_range.py_func, [self._vector(plain, "target"), *options])
+            )
         return builder.and_(fit, self._are_distributions(plain))
 
     def _are_distributions(self, plain):
         context, builder = self.context, self.builder
         tolerance = math.sqrt(np.finfo(str(self.inputs["target"].type.dtype)).eps)
         wrong = self._empty(self.lead)
-        arrays = self._arrays(kernels.DISTRIBUTIONS, plain | {"wrong": (wrong.struct.data, None)})
-        self._call_kernel(kernels.distributions, self.dtype, arrays, [_DOUBLE(tolerance)])
+        arrays = self._arrays(cross_entropy.DISTRIBUTIONS, plain | {"wrong": (wrong.struct.data, None)})
+        self._call_kernel(cross_entropy.distributions, self.dtype, arrays, [_DOUBLE(tolerance)])
         right = self._ask(_are_zero, [self._vector({"wrong": (wrong.struct.data, None)}, "wrong")])
         context.nrt.decref(builder, wrong.type, wrong.struct._getvalue())
         return right

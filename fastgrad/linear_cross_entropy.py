@@ -82,7 +82,7 @@ def linear_cross_entropy(
             bias, loss = optional(b, X.dtype, 1), np.empty(X.shape[0], X.dtype)
             if (X.dtype is W.dtype is bias.dtype in FLOATS and target.dtype is INTEGERS) or native(X, W, bias, target):
                 rest = target, nothing, nothing, nothing, loss, none, none, nothing
-                if kernels.of_indices(X, W, bias, *rest, *options[:3], 1.0, options[3]):
+                if kernels.of_indices(X, W, bias, *rest, *options[:3], 1.0, options[3], *kernels.SETTINGS):
                     return reduced(loss, options[3])
         except UNUSUAL:
             pass
@@ -173,7 +173,7 @@ def linear_cross_entropy_value_and_grad(
             same = X.dtype is W.dtype is bias.dtype is dX.dtype is dW.dtype is db.dtype in FLOATS
             if (same and target.dtype is INTEGERS) or native(X, W, bias, target, dX, dW, db):
                 rest = target, nothing, nothing, nothing, loss, dX, dW, db
-                if kernels.of_indices(X, W, bias, *rest, *options[:3], 1.0, options[3]):
+                if kernels.of_indices(X, W, bias, *rest, *options[:3], 1.0, options[3], *kernels.SETTINGS):
                     return reduced(loss, options[3]), (dX, dW, db)
         except UNUSUAL:
             pass

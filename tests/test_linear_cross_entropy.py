@@ -22,8 +22,7 @@ HAS_TORCH = importlib.util.find_spec("torch") is not None
 @pytest.fixture
 def small_blocks(monkeypatch):
     """As if little memory were left: a few rows of logits at a time."""
-    monkeypatch.setattr(kernels, "_BLOCK", 2000)
-    monkeypatch.setattr(kernels, "_SHARE", 0)
+    monkeypatch.setattr(kernels, "SETTINGS", (2000,))
 
 
 @st.composite
@@ -95,7 +94,7 @@ def test_against_the_logits_written_out(problem):
 def test_blocks_of_rows(dtype, probabilities, reduction):
     rng = np.random.default_rng(0)
     n, d, k = 101, 19, 37
-    assert 1 < kernels.block_rows(n, k, dtype().itemsize) < 20
+    assert 1 < kernels.block_rows.py_func(n, k, dtype().itemsize, *kernels.SETTINGS) < 20
     X, W, b = (rng.standard_normal(shape).astype(dtype) for shape in ((n, d), (k, d), k))
     target = rng.integers(0, k, n)
     target[40:60] = -100
@@ -114,7 +113,7 @@ def test_a_row_has_the_same_bits_in_blocks_and_at_once(monkeypatch):
     loss, (dX, _, _) = fg.linear_cross_entropy_value_and_grad(X, W, b, target, reduction="none")
     loss_of_logits, dS = fg.cross_entropy_value_and_grad(fg.affine(X, W, b), target, reduction="none")
     assert_same_bits((loss, dX), (loss_of_logits, fg.affine_dx(dS, W)))
-    monkeypatch.setattr(kernels, "_BLOCK", 7 * 50 * 4)
+    monkeypatch.setattr(kernels, "SETTINGS", (7 * 50 * 4,))
     in_blocks, (dX_in_blocks, _, _) = fg.linear_cross_entropy_value_and_grad(X, W, b, target, reduction="none")
     assert_same_bits((in_blocks, dX_in_blocks), (loss, dX))
 

@@ -1,24 +1,41 @@
-"""How Numba is spared work that a first call would wait for in vain: the machine code is the same.
+"""How Numba is spared work that a first call would wait for in vain: the machine code is as good.
 
-What is called from Python is compiled `uncollected`, inner functions by `InnerCompiler`.
+What stands on its own, a kernel or a part, is compiled `uncollected` by `OuterCompiler` or `PartCompiler`, inner
+functions by `InnerCompiler`.
 """
 
 import gc
 from typing import ClassVar
 
-from numba.core import types
+from llvmlite.binding import create_new_function_pass_manager
+from numba.core import cgutils, config, types
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_lock import global_compiler_lock
-from numba.core.compiler_machinery import AnalysisPass, register_pass
+from numba.core.compiler_machinery import AnalysisPass, PassManager, register_pass
+from numba.core.lowering import Lower
 from numba.core.typed_passes import (
     AnnotateTypes,
+    BaseNativeLowering,
+    DumpParforDiagnostics,
     InlineOverloads,
     IRLegalization,
+    NativeLowering,
     NopythonRewrites,
+    NoPythonSupportedFeatureValidation,
     NopythonTypeInference,
 )
-from numba.core.untyped_passes import InlineClosureLikes, InlineInlinables, LiteralUnroll, WithLifting
+from numba.core.untyped_passes import (
+    FindLiterallyCalls,
+    InlineClosureLikes,
+    InlineInlinables,
+    IRProcessing,
+    LiteralPropagationSubPipelinePass,
+    LiteralUnroll,
+    MakeFunctionToJitFunction,
+    RewriteDynamicRaises,
+    WithLifting,
+)
 
 
 def uncollected(compile_):
@@ -38,11 +55,37 @@ def uncollected(compile_):
     return compile_uncollected
 
 
-class _InnerLibrary(JITCodeLibrary):
-    """LLVM text that is linked into the kernels and optimised there.
+# --- what LLVM does --------------------------------------------------------------------------------------------------
+
+
+class _OuterLibrary(JITCodeLibrary):
+    """Functions are simplified by three passes each, and optimised once, with all that they call.
+
+    Numba runs all of LLVM's passes over each function, too, and some more over the whole in search of references to
+    count: a twelfth of a first call.
+    """
+
+    def _optimize_functions(self, ll_module):
+        ll_module.data_layout = self._codegen._data_layout
+        builder = self._codegen._pass_builder()
+        for function in ll_module.functions:
+            if not function.is_declaration:
+                passes = create_new_function_pass_manager()
+                passes.add_sroa_pass()
+                passes.add_simplify_cfg_pass()
+                passes.add_instruction_combine_pass()
+                passes.run(function, builder)
+
+    def _optimize_final_module(self):
+        passes, builder = self._codegen._module_pass_manager()
+        passes.run(self._final_module, builder)
+
+
+class _InnerLibrary(_OuterLibrary):
+    """LLVM text that is linked into what stands on its own, and optimised there.
 
     Numba optimises every function by itself, with all that it calls, and makes machine code of it, and then again as a
-    part of each caller. Only what is called from Python needs that: a fifth of a first call is saved.
+    part of each caller: a fifth of a first call.
     """
 
     def _optimize_final_module(self):
@@ -65,16 +108,27 @@ class _InnerLibrary(JITCodeLibrary):
         """There is no machine code to tell of its environment; the functions raise and print nothing."""
 
 
-@register_pass(mutates_CFG=False, analysis_only=True)
 class _ChooseLibrary(AnalysisPass):
-    _name = "fastgrad_choose_library"
-
     def __init__(self):
         AnalysisPass.__init__(self)
 
     def run_pass(self, state):
-        state.library = _InnerLibrary(state.targetctx.codegen(), state.func_id.func_qualname)
+        state.library = self.library(state.targetctx.codegen(), state.func_id.func_qualname)
+        state.library.enable_object_caching()
         return False
+
+
+@register_pass(mutates_CFG=False, analysis_only=True)
+class _ChooseOuterLibrary(_ChooseLibrary):
+    _name, library = "fastgrad_choose_outer_library", _OuterLibrary
+
+
+@register_pass(mutates_CFG=False, analysis_only=True)
+class _ChooseInnerLibrary(_ChooseLibrary):
+    _name, library = "fastgrad_choose_inner_library", _InnerLibrary
+
+
+# --- what Numba does -------------------------------------------------------------------------------------------------
 
 
 class _Remembering:
@@ -110,21 +164,81 @@ class _InferTypes(NopythonTypeInference):
             state.typingctx = context
 
 
-# Of no use to inner functions, and a sixth of the time: closures, inlining before LLVM does it, array expressions, and
-# where no references are counted, the ends of the lives of variables.
-_SPARED = (WithLifting, InlineClosureLikes, InlineInlinables, InlineOverloads, LiteralUnroll, NopythonRewrites)
+class _Lower(Lower):
+    """Numba's, without the sizes of variables, which only a debugger is told: LLVM reads a module for each."""
+
+    def alloca_lltype(self, name, lltype, datamodel=None):
+        return cgutils.alloca_once(self.builder, lltype, name=name)
+
+    def storevar(self, value, name, argidx=None):
+        if argidx is None or name in self._singly_assigned_vars:
+            super().storevar(value, name)
+        else:
+            self._alloca_var(name, self.typeof(name))
+            self.builder.store(value, self.getvar(name))
+
+
+@register_pass(mutates_CFG=True, analysis_only=False)
+class _LowerToLLVM(BaseNativeLowering):
+    _name: str = "fastgrad_lower_to_llvm"  # type: ignore[assignment]
+
+    @property
+    def lowering_class(self):
+        return Lower if config.DEBUGINFO_DEFAULT else _Lower
+
+
+class _Passes(PassManager):
+    """Numba's passes, one after the other, without a check of the function after each, events and timers."""
+
+    def _runPass(self, index, step, state):
+        step.analysis = self._analysis
+        for run in (step.run_initialization, step.run_pass, step.run_finalizer):
+            run(state)
+
+
+_REPLACED = {NopythonTypeInference: _InferTypes, NativeLowering: _LowerToLLVM}
+
+# Of no use to functions that kernels are made of, and a fifth of the time: closures, generators, inlining before LLVM
+# does it, array expressions, and where no references are counted, the ends of the lives of variables.
+_SPARED = (
+    DumpParforDiagnostics,
+    FindLiterallyCalls,
+    InlineClosureLikes,
+    InlineInlinables,
+    InlineOverloads,
+    IRProcessing,
+    LiteralPropagationSubPipelinePass,
+    LiteralUnroll,
+    MakeFunctionToJitFunction,
+    NoPythonSupportedFeatureValidation,
+    NopythonRewrites,
+    RewriteDynamicRaises,
+    WithLifting,
+)
 _SPARED_UNCOUNTED = (*_SPARED, IRLegalization)
 
 
-class InnerCompiler(CompilerBase):
+class OuterCompiler(CompilerBase):
+    """For an entry, into which its check is inlined, and for what is parallel."""
+
+    library: type[_ChooseLibrary] = _ChooseOuterLibrary
+
+    def spared(self):
+        return ()
+
     def define_pipelines(self):
-        passes = DefaultPassBuilder.define_nopython_pipeline(self.state)
-        spared = _SPARED if self.state.flags.nrt else _SPARED_UNCOUNTED
-        passes.passes[:] = [
-            (_InferTypes if step is NopythonTypeInference else step, text)
-            for step, text in passes.passes
-            if step not in spared
-        ]
-        passes.add_pass_after(_ChooseLibrary, AnnotateTypes)
+        numbas, passes = DefaultPassBuilder.define_nopython_pipeline(self.state), _Passes("fastgrad")
+        spared = self.spared()
+        passes.passes = [(_REPLACED.get(step, step), text) for step, text in numbas.passes if step not in spared]
+        passes.add_pass_after(self.library, AnnotateTypes)
         passes.finalize()
         return [passes]
+
+
+class PartCompiler(OuterCompiler):
+    def spared(self):
+        return _SPARED if self.state.flags.nrt else _SPARED_UNCOUNTED
+
+
+class InnerCompiler(PartCompiler):
+    library = _ChooseInnerLibrary

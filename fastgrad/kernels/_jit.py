@@ -6,7 +6,6 @@ part of its entry, and with `parallel=True`. Which one runs changes no bit of th
 
 import os
 import threading
-from contextlib import contextmanager
 from functools import partial
 from types import FunctionType
 
@@ -16,7 +15,7 @@ from numba.core import types
 from numba.np.ufunc import parallel as numba_threads
 
 from ._cache import KernelCache
-from ._compiling import InnerCompiler, uncollected
+from ._compiling import InnerCompiler, OuterCompiler, uncollected
 from ._signature import fits
 
 # nogil: other Python threads go on meanwhile. error_model: x / 0 is inf, as in NumPy. No fastmath, ever: it would let
@@ -35,11 +34,6 @@ _MISFIT, _DONE, _LARGE, _HUGE, _NEVER, _ABSENT = range(6)
 _LARGE_WORK, _HUGE_WORK = 10_000, 1_000_000  # nanoseconds that pay for a parallel region, under workqueue for one
 
 
-class _Thread(threading.local):
-    serial = False  # whether all work of this Python thread is
-
-
-_thread = _Thread()
 _region = threading.Lock()
 _serial_callers: set[int] = set()  # the Python threads that are in a serial binary with large work
 _pays = _LARGE  # what is run in parallel: workqueue is known after the first time, and a forked child never
@@ -106,7 +100,8 @@ def kernel(signature, cost, accepts=_any, options=None, parts=(), first_absent=_
             return _DONE
 
         count = loops.__code__.co_argcount
-        entry = cached(_with_arguments(count, run_serially), loops, "entry")
+        # Arrays live as long as the call: counting references to them would take 50 ns for each.
+        entry = cached(_with_arguments(count, run_serially), loops, "entry", _nrt=False)
         compile_entry = entry._compile_for_args
 
         def compile_for_plain(*args):
@@ -129,7 +124,7 @@ def kernel(signature, cost, accepts=_any, options=None, parts=(), first_absent=_
         run.dispatchers = ({"parallel": parallel} if cost else {}) | {"entry": entry}
         run.options = loops.__code__.co_varnames[len(signature.inputs + signature.outputs) : count - 1]
         run.types = partial(_types, signature, options or [bool for _ in run.options])
-        run.__name__, run.__doc__ = loops.__name__, loops.__doc__
+        run.__module__, run.__name__, run.__doc__ = loops.__module__, loops.__name__, loops.__doc__
         return run
 
     return decorate
@@ -146,7 +141,9 @@ def _with_arguments(count, function):
         7: lambda a, b, c, d, e, f, g: function((a, b, c, d, e, f, g)),
         8: lambda a, b, c, d, e, f, g, h: function((a, b, c, d, e, f, g, h)),
         13: lambda a, b, c, d, e, f, g, h, i, j, k, m, n: function((a, b, c, d, e, f, g, h, i, j, k, m, n)),
-        14: lambda a, b, c, d, e, f, g, h, i, j, k, m, n, o: function((a, b, c, d, e, f, g, h, i, j, k, m, n, o)),
+        18: lambda a, b, c, d, e, f, g, h, i, j, k, m, n, o, p, q, r, s: function(
+            (a, b, c, d, e, f, g, h, i, j, k, m, n, o, p, q, r, s)
+        ),
     }[count]
 
 
@@ -173,12 +170,12 @@ def _types(signature, options, dtype):
 
 
 def argument_type(kind, dtype):
-    """Numba's type of an argument of a kind: bool, int, float, an array of float64, or of `dtype` with that number of
-    axes, or a tuple of kinds."""
+    """Numba's type of an argument of a kind: bool, int, float, the number of axes of an array of the dtype, [int] for a
+    vector of integers, or a tuple of kinds."""
     if isinstance(kind, tuple):
         return types.Tuple([argument_type(each, dtype) for each in kind])
-    if kind is np.ndarray:
-        return types.float64[::1]
+    if isinstance(kind, list):
+        return types.Array(_NUMBERS[kind[0]], 1, "C")
     return types.Array(dtype, kind, "C") if isinstance(kind, int) else _NUMBERS[kind]
 
 
@@ -187,7 +184,7 @@ def _run_large(entry, parallel, args, status):
     # One parallel region at a time: a second one aborts the process under workqueue, and under OpenMP its threads
     # would fight for the cores. Whoever finds the region taken works on serially, and takes a core from the next: two
     # Python threads on two cores each keep theirs, which takes two thirds of the time.
-    if status >= _pays and not _thread.serial and _region.acquire(False):
+    if status >= _pays and _region.acquire(False):
         try:
             # Once the threads are there, without Numba's locks around the question: half a microsecond.
             ask = numba_threads._get_num_threads if numba_threads._is_initialized else numba.get_num_threads
@@ -204,16 +201,6 @@ def _run_large(entry, parallel, args, status):
         entry(*args, ONE_THREAD)
     finally:
         _serial_callers.discard(caller)
-
-
-@contextmanager
-def serially():
-    """Within it the calls of this thread run serially: for machine code that may be in a parallel region of its own."""
-    before, _thread.serial = _thread.serial, True
-    try:
-        yield
-    finally:
-        _thread.serial = before
 
 
 def _after_fork_in_child():
@@ -241,12 +228,12 @@ def _are_plain(signature, args):
     )
 
 
-def cached(function, named_after, variant, **options):
+def cached(function, named_after, variant, compiler=OuterCompiler, **options):
     """A Numba dispatcher with our own cache, of a name of its own: Numba finds machine code by the function's name and
     types, and what several processes have compiled and saved meets in one."""
     own = FunctionType(function.__code__, function.__globals__, closure=function.__closure__)
     own.__module__, own.__qualname__ = named_after.__module__, f"{named_after.__qualname__}.{variant}"
-    dispatcher = numba.njit(**_OPTIONS, **options)(own)
+    dispatcher = numba.njit(pipeline_class=compiler, **_OPTIONS, **options)(own)
     dispatcher._cache = KernelCache(named_after, variant)
     dispatcher.compile = uncollected(dispatcher.compile)
     return dispatcher

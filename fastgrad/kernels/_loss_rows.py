@@ -10,24 +10,48 @@ No two terms cancel: all of J are positive, and p_j − 1 is never formed where 
 one class y, its entry is −Σ_{j≠y} p_j, whichever class is the largest. A z-loss adds z l² with l = logsumexp(S) to J
 and 2 z l p_j to dS_j.
 
-`given` is (target, weight, sample_weight, dloss), those that are missing of size 0; without dS (of size 0), the losses
-alone are computed. dS may be S itself.
+`given` is (target, weight, sample_weight, dloss), those that are missing of size 0, `options` are (ignore_index,
+smoothing, z_loss, what gradients are multiplied by); without dS (of size 0), the losses alone are computed. dS may be S
+itself.
 """
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
 from . import _short_rows as short
 from ._jit import device, inlined
 from ._math import INFINITY, exp, log1p
-from ._simd import compact, first, fma, lane, lanes, load, load_masked, maximum, select, splat, store, store_masked
+from ._parts import absent, part
+from ._simd import (
+    compact,
+    empty,
+    first,
+    fma,
+    lane,
+    lanes,
+    load,
+    load_masked,
+    maximum,
+    select,
+    splat,
+    store,
+    store_masked,
+)
 from ._sums import along_row, is_element, omit, row_argmax, row_max, row_total, scalar, times
 
 # --- rows whose target is one class ----------------------------------------------------------------------------------
 
 # Of a vector of rows, the numbers of each row stand in one lane of these vectors of a buffer.
 _Y, _AT_Y, _WEIGHT, _UPSTREAM, _LARGEST, _OTHERS, _SLOPE, _ENTRY = range(8)
-ABOUT = 8  # vectors
-GROUP = 4096  # classes, over all rows of a group: their exponentials stay in the fastest cache
+_ABOUT = 8  # vectors
+_GROUP = 4096  # classes, over all rows of a group: their exponentials stay in the fastest cache
+_SHORT_VECTORS = 16  # of rows in a unit of work
+
+_OPTIONS = int, float, float, float
+_WITH_INDICES = 2, ([int], 1, 1, 1), _OPTIONS, 1, 2, int, int  # as the rows below take them
+_WITH_PROBABILITIES = 2, (2, 1, 1, 1), _OPTIONS, 1, 2, int, int
 
 
 @inlined
@@ -51,7 +75,7 @@ def _tell(S, given, options, i, rows, T):
     them repeated."""
     compact()
     target, weight, sample_weight, dloss = given
-    ignore_index, _, scale = options
+    ignore_index, _, _, scale = options
     L = lanes(S)
     for p in range(L):
         r = min(i + p, i + rows - 1)
@@ -91,12 +115,12 @@ def _short_exps(data, c):
     return select(y == c, splat(T, 0), e)
 
 
-@device
+@part(*_WITH_INDICES, 1)
 def short_rows(S, given, options, loss, dS, i, rows, T):
     """A vector of rows of few classes: lane l is row i + l."""
     compact()
     k, L = S.shape[1], lanes(S)
-    at = ABOUT * L
+    at = _ABOUT * L
     _tell(S, given, options, i, rows, T)
     short.gather(S, i, T, at)
     largest = load(T, at)
@@ -105,7 +129,7 @@ def short_rows(S, given, options, loss, dS, i, rows, T):
     y = load(T, _Y * L)
     store(T, _LARGEST * L, largest)
     store(T, _OTHERS * L, short.class_total(_short_exps, (T, y, largest, at), k))
-    _finish(T, options[1], loss, i, rows)
+    _finish(T, options[2], loss, i, rows)
     if dS.size:
         slope, entry = load(T, _SLOPE * L), load(T, _ENTRY * L)
         for c in range(k):
@@ -128,7 +152,7 @@ def _add_other_exp_into(total, data, j, inside):
     return total + omit(e, j, y)
 
 
-@device
+@part(*_WITH_INDICES, 1)
 def long_rows(S, given, options, loss, dS, i, rows, T):
     """Up to a vector of rows of many classes, one after the other, with what is one number a row for all at once."""
     compact()
@@ -143,7 +167,7 @@ def long_rows(S, given, options, loss, dS, i, rows, T):
             else:
                 others = row_total(_add_other_exp, (S, r, y, splat(S, largest)), k)
         T[_LARGEST * L + p], T[_OTHERS * L + p] = largest, others
-    _finish(T, options[1], loss, i, rows)
+    _finish(T, options[2], loss, i, rows)
     if dS.size:
         for p in range(rows):
             if T[_Y * L + p] < 0:
@@ -151,6 +175,36 @@ def long_rows(S, given, options, loss, dS, i, rows, T):
                 continue
             along_row(times, (dS, i + p, splat(S, T[_SLOPE * L + p])), k)
             dS[i + p, target[i + p]] = T[_ENTRY * L + p]
+
+
+INDEX_PARTS = short_rows, long_rows
+
+
+@device
+def first_absent_of_indices(k, like):
+    """Which of the INDEX_PARTS, counted from 1, rows of k classes need and is not linked; 0 if none."""
+    if k <= short.MOST:
+        return 1 if absent(short_rows, like) else 0
+    return 2 if absent(long_rows, like) else 0
+
+
+@device
+def span(S):
+    """How many rows are a unit of work."""
+    k, L = S.shape[1], lanes(S)
+    return _SHORT_VECTORS * L if k <= short.MOST else max(1, min(L, _GROUP // max(k, 1)))
+
+
+@device
+def index_rows(S, given, options, loss, dS, start, stop):
+    """Rows of class indices, without smoothing."""
+    L = lanes(S)
+    T = empty(S, (_ABOUT + short.MOST) * L)
+    if S.shape[1] <= short.MOST:
+        for i in range(start, stop, L):
+            short_rows(S, given, options, loss, dS, i, min(L, stop - i), T)
+    else:
+        long_rows(S, given, options, loss, dS, start, stop - start, T)
 
 
 # --- rows whose target is spread over the classes --------------------------------------------------------------------
@@ -227,28 +281,93 @@ def spread_row(S, probabilities, y, weight, w, g, smoothing, z, loss, dS, i):
         dS[i, m] = largest_entry
 
 
-@device
-def smoothed_row(S, given, options, loss, dS, i):
-    """One row with a class index as target, smoothed; the weight of each class is given."""
+@part(*_WITH_INDICES)
+def smoothed_rows(S, given, options, loss, dS, start, stop):
+    """Rows with class indices as target, smoothed; the weight of each class is given."""
     compact()
     target, weight, sample_weight, dloss = given
     ignore_index, smoothing, z, scale = options
-    if target[i] == ignore_index:
-        loss[i] = 0
-        if dS.size:
-            dS[i] = 0
-        return
-    w = np.float64(sample_weight[i]) if sample_weight.size else 1.0
-    g = w * (scale * _upstream(dloss, i))
-    spread_row(S, None, target[i], weight, w, g, smoothing, z, loss, dS, i)
+    for i in range(start, stop):
+        if target[i] == ignore_index:
+            loss[i] = 0
+            if dS.size:
+                dS[i] = 0
+            continue
+        w = np.float64(sample_weight[i]) if sample_weight.size else 1.0
+        g = w * (scale * _upstream(dloss, i))
+        spread_row(S, None, target[i], weight, w, g, smoothing, z, loss, dS, i)
+
+
+@part(*_WITH_PROBABILITIES)
+def probability_rows(S, given, options, loss, dS, start, stop):
+    """Rows with probabilities as target; the weight of each class is given."""
+    compact()
+    target, weight, sample_weight, dloss = given
+    _, smoothing, z, scale = options
+    for i in range(start, stop):
+        w = np.float64(sample_weight[i]) if sample_weight.size else 1.0
+        g = w * (scale * _upstream(dloss, i))
+        spread_row(S, target, 0, weight, w, g, smoothing, z, loss, dS, i)
 
 
 @device
-def probability_row(S, given, options, loss, dS, i):
-    """One row with probabilities as target; the weight of each class is given."""
+def first_absent_of_smoothed(k, like):
+    return 1 if absent(smoothed_rows, like) else 0
+
+
+@device
+def first_absent_of_probabilities(k, like):
+    return 1 if absent(probability_rows, like) else 0
+
+
+# --- what a kernel has to know of each kind of target ----------------------------------------------------------------
+
+
+@inlined
+def _add_element(total, data, j, inside):
+    (vector,) = data
+    return total + load_masked(vector, j, inside, splat(vector, 0))
+
+
+@device
+def vector_total(vector):
+    """Σ_i vector[i]"""
+    return np.float64(row_total(_add_element, (vector,), vector.size))
+
+
+@device
+def index_weights(given, ignore_index, loss):
+    """Σ of the weights of all rows that count; `loss` is room for them."""
     compact()
-    target, weight, sample_weight, dloss = given
-    smoothing, z, scale = options
-    w = np.float64(sample_weight[i]) if sample_weight.size else 1.0
-    g = w * (scale * _upstream(dloss, i))
-    spread_row(S, target, 0, weight, w, g, smoothing, z, loss, dS, i)
+    target, weight, sample_weight, _ = given
+    if weight.size == 0 and sample_weight.size == 0:
+        count = 0
+        for i in range(target.size):
+            count += target[i] != ignore_index
+        return np.float64(count)
+    for i in range(target.size):
+        loss[i] = class_weight(target, weight, sample_weight, ignore_index, i)
+    return vector_total(loss)
+
+
+@device
+def probability_weights(given, ignore_index, loss):
+    """Σ of the weights of all rows."""
+    compact()
+    target, _, sample_weight, _ = given
+    return vector_total(sample_weight) if sample_weight.size else np.float64(target.shape[0])
+
+
+class Targets(NamedTuple):
+    """How rows with one kind of target are worked on: the sum of their weights; the rows themselves; what a kernel
+    that does it may need, and what it needs first."""
+
+    weights: Callable
+    rows: Callable
+    parts: tuple
+    first_absent: Callable
+
+
+INDEX_TARGETS = Targets(index_weights, index_rows, INDEX_PARTS, first_absent_of_indices)
+SMOOTHED_TARGETS = Targets(index_weights, smoothed_rows, (smoothed_rows,), first_absent_of_smoothed)
+PROBABILITY_TARGETS = Targets(probability_weights, probability_rows, (probability_rows,), first_absent_of_probabilities)

@@ -13,18 +13,19 @@ from numba.core import cgutils, types
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin
 
+from ._compiling import PartCompiler
 from ._jit import argument_type, cached
 
 _DTYPES = ("float32", "float64")
 
 
 def part(*kinds):
-    """Makes a function without a result callable by kernels. `kinds` are those of its arguments: the number of axes of
-    an array of the dtype that it is compiled for, bool, int or float, or a tuple of kinds."""
+    """Makes a function without a result callable by kernels; `kinds` are those of its arguments, as `argument_type` has
+    them, of which the first is an array."""
 
     def decorate(function):
         name = f"{function.__module__}.{function.__qualname__}"
-        dispatcher = cached(function, function, "part", no_cpython_wrapper=True)
+        dispatcher = cached(function, function, "part", PartCompiler, no_cpython_wrapper=True, _nrt=False)
         slots = {dtype: ctypes.c_void_p() for dtype in _DTYPES}
         for dtype, slot in slots.items():
             llvmlite.binding.add_symbol(_symbol(name, dtype), ctypes.addressof(slot))

@@ -20,10 +20,10 @@ from ._thin import (
     BLOCK,
     FEW_ROWS,
     FEW_TERMS_TILE,
-    add_by_columns,
-    add_by_rows,
+    THIN_PARTS,
     few_columns,
     few_terms,
+    first_absent_of_thin,
     thin,
     thin_plan,
 )
@@ -126,8 +126,13 @@ def workspaces(size, workers, like):
     L = lanes(like)
     apart = (size + L - 1) // L * L
     room = empty(like, workers * apart + L)
-    store(room, 0, splat(like, 0))
+    count_anew(room)
     return room, L, apart
+
+
+@inlined
+def count_anew(room):
+    store(room, 0, splat(room, 0))
 
 
 @device
@@ -259,24 +264,24 @@ def tiled_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work
         blocks(*factors, C, i0, m, j0, n, bias, accumulate, work, left, right, totals, group)
 
 
-PRODUCT_PARTS = tiled_task, thin_task, add_by_rows, add_by_columns
+PRODUCT_PARTS = (tiled_task, thin_task, *THIN_PARTS)
 
 
 @device
-def is_thin(C):
-    return min(C.shape) <= TILE_ROWS
+def is_thin(m, n):
+    return min(m, n) <= TILE_ROWS
 
 
 @device
-def first_absent_of_product(a_by_rows, b_by_rows, C):
-    """Which of the PRODUCT_PARTS, counted from 1, a product needs and is not linked; 0 if none."""
-    if not is_thin(C):
-        return 1 if absent(tiled_task, C) else 0
-    if absent(thin_task, C):
+def first_absent_of_product(a_by_rows, b_by_rows, m, n, like):
+    """Which of the PRODUCT_PARTS, counted from 1, a product of m rows and n columns, of the dtype of `like`, needs and
+    is not linked; 0 if none."""
+    if not is_thin(m, n):
+        return 1 if absent(tiled_task, like) else 0
+    if absent(thin_task, like):
         return 2
-    if a_by_rows if C.shape[1] < C.shape[0] else b_by_rows:
-        return 3 if absent(add_by_rows, C) else 0
-    return 4 if absent(add_by_columns, C) else 0
+    missing = first_absent_of_thin(min(m, n), a_by_rows if n < m else b_by_rows, like)
+    return 2 + missing if missing else 0
 
 
 @device
@@ -285,7 +290,7 @@ def product(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, l
 
     A is given as A[k, i] (a_by_rows) or A[i, k], B as B[k, j] (b_by_rows) or B[j, k].
     """
-    if is_thin(C):
+    if is_thin(C.shape[0], C.shape[1]):
         thin_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, left)
     else:
         tiled_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, left)

@@ -14,7 +14,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from ._vec import compile_time
+from ._vec import compile_time, field
 
 _OPERAND = re.compile(r"(\w+)\(([^)]*)\)(:int)?(\?)?")
 
@@ -82,33 +82,38 @@ def fits(typingctx, signature_type, arrays):
     count = len(signature.inputs + signature.outputs)
 
     def codegen(context, builder, sig, args):
-        structs = [
-            context.make_array(ty)(context, builder, value)
-            for ty, value in zip(arrays.types[:count], cgutils.unpack_tuple(builder, args[1])[:count], strict=True)
-        ]
+        values = cgutils.unpack_tuple(builder, args[1])[:count]
+        arrays_of = list(zip(arrays.types, values, strict=False))
         operands = signature.inputs + signature.outputs
-        answer, volume = _sizes_agree(builder, operands, structs)
+        shapes = [field(context, builder, *array, "shape") for array in arrays_of]
+        sizes = [field(context, builder, *array, "nitems") for array in arrays_of]
+        starts = [field(context, builder, *array, "data") for array in arrays_of]
+        answer, volume = _sizes_agree(builder, operands, shapes, sizes)
+        ends = [_ends(builder, *memory) for memory in zip(starts, sizes, arrays.types, strict=False)]
         outputs = range(len(signature.inputs), len(operands))
         for a, b in (*product(outputs, range(len(signature.inputs))), *combinations(outputs, 2)):
-            apart = _apart(builder, structs[a], structs[b])
+            (start, stop), (other_start, other_stop) = ends[a], ends[b]
+            apart = builder.or_(
+                builder.icmp_unsigned(">=", start, other_stop), builder.icmp_unsigned(">=", other_start, stop)
+            )
             if signature.inplace and b < len(signature.inputs) and operands[a].axes == operands[b].axes:
-                apart = builder.or_(apart, builder.icmp_unsigned("==", structs[a].data, structs[b].data))
+                apart = builder.or_(apart, builder.icmp_unsigned("==", starts[a], starts[b]))
             answer = builder.and_(answer, apart)
         return builder.select(answer, volume, ir.Constant(volume.type, -1.0))
 
     return types.float64(signature_type, arrays), codegen
 
 
-def _sizes_agree(builder, operands, structs):
+def _sizes_agree(builder, operands, shapes, sizes):
     size_of = {}
     answer = ir.Constant(ir.IntType(1), 1)
-    for operand, struct in zip(operands, structs, strict=True):
+    for operand, shape, elements in zip(operands, shapes, sizes, strict=True):
         agree = ir.Constant(ir.IntType(1), 1)
-        for axis, size in zip(operand.axes, cgutils.unpack_tuple(builder, struct.shape), strict=True):
+        for axis, size in zip(operand.axes, shape, strict=True):
             known = size_of.get(axis, size) if operand.optional else size_of.setdefault(axis, size)
             agree = builder.and_(agree, builder.icmp_signed("==", size, known))
         if operand.optional:
-            agree = builder.or_(agree, builder.icmp_signed("==", struct.nitems, ir.Constant(ir.IntType(64), 0)))
+            agree = builder.or_(agree, builder.icmp_signed("==", elements, ir.Constant(ir.IntType(64), 0)))
         answer = builder.and_(answer, agree)
     volume = ir.Constant(ir.DoubleType(), 1.0)  # a float: sizes of long arrays multiply beyond 64 bits
     for size in size_of.values():
@@ -116,16 +121,10 @@ def _sizes_agree(builder, operands, structs):
     return answer, volume
 
 
-def _apart(builder, one, other):
-    """Whether two contiguous arrays share no byte."""
+def _ends(builder, data, elements, array_type):
+    """Where the memory of a contiguous array starts and stops; that of an empty one starts where nothing is behind."""
     word = ir.IntType(64)
-    ends = []
-    for struct in (one, other):
-        start = builder.ptrtoint(struct.data, word)
-        ends.append((start, builder.add(start, builder.mul(struct.nitems, struct.itemsize))))
-    (start, stop), (other_start, other_stop) = ends
-    overlap = builder.and_(
-        builder.and_(builder.icmp_unsigned("<", start, other_stop), builder.icmp_unsigned("<", other_start, stop)),
-        builder.and_(builder.icmp_unsigned("<", start, stop), builder.icmp_unsigned("<", other_start, other_stop)),
-    )
-    return builder.not_(overlap)
+    start = builder.ptrtoint(data, word)
+    stop = builder.add(start, builder.mul(elements, ir.Constant(word, array_type.dtype.bitwidth // 8)))
+    nowhere = ir.Constant(word, 2**64 - 1)
+    return builder.select(builder.icmp_unsigned("==", start, stop), nowhere, start), stop

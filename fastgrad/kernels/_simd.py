@@ -26,6 +26,7 @@ from ._vec import (
     call,
     cpu_features,
     each_vector,
+    field,
     indices,
     joined,
     masked_load,
@@ -465,14 +466,24 @@ def compact(typingctx):
     return types.none(), codegen
 
 
-def _new_vector(context, builder, vector, data, size, meminfo):
-    """Of an array type: `size` elements at `data`, kept alive by `meminfo`."""
-    new = context.make_array(vector)(context, builder)
-    new.data, new.nitems, new.itemsize = builder.bitcast(data, new.data.type), size, I64(vector.dtype.bitwidth // 8)
-    new.shape, new.strides = [cgutils.pack_array(builder, [number]) for number in (size, new.itemsize)]
-    new.meminfo = meminfo or cgutils.get_null_value(new.meminfo.type)
-    new.parent = cgutils.get_null_value(new.parent.type)
-    return new._getvalue()
+def _new_array(context, builder, array, data, shape, meminfo=None):
+    """A contiguous array of this type and shape at `data`, kept alive by `meminfo`."""
+    itemsize = I64(array.dtype.bitwidth // 8)
+    strides, count = [itemsize], shape[-1]
+    for size in reversed(shape[:-1]):
+        strides.insert(0, builder.mul(strides[0], shape[-1]))
+        count = builder.mul(count, size)
+    fields = {
+        "data": builder.bitcast(data, context.get_data_type(array.dtype).as_pointer()),
+        "nitems": count,
+        "itemsize": itemsize,
+        "shape": cgutils.pack_array(builder, shape),
+        "strides": cgutils.pack_array(builder, strides),
+    }
+    new, model = ir.Constant(context.get_value_type(array), None), context.data_model_manager[array]
+    for name, value in (fields | ({"meminfo": meminfo} if meminfo else {})).items():
+        new = model.set(builder, new, value, name)
+    return new
 
 
 @intrinsic
@@ -481,10 +492,44 @@ def flat(typingctx, array):
     vector = types.Array(array.dtype, 1, "C")
 
     def codegen(context, builder, sig, args):
-        whole = context.make_array(array)(context, builder, args[0])
-        return _new_vector(context, builder, vector, whole.data, whole.nitems, None)
+        data, size = (field(context, builder, array, args[0], name) for name in ("data", "nitems"))
+        return _new_array(context, builder, vector, data, [size])
 
     return vector(array), codegen
+
+
+@intrinsic
+def as_rows(typingctx, vector, rows, columns):
+    """The first elements of a vector as a matrix of so many rows, which keeps nothing alive."""
+    matrix = types.Array(vector.dtype, 2, "C")
+
+    def codegen(context, builder, sig, args):
+        return _new_array(context, builder, matrix, field(context, builder, vector, args[0], "data"), args[1:])
+
+    return matrix(vector, types.intp, types.intp), codegen
+
+
+@intrinsic
+def some_rows(typingctx, array, start, stop):
+    """array[start:stop], for a start and a stop that are not negative, of a contiguous array; keeps nothing alive."""
+
+    def codegen(context, builder, sig, args):
+        data, shape, strides = (field(context, builder, array, args[0], name) for name in ("data", "shape", "strides"))
+        count, *inner = shape
+        start, stop = (builder.select(builder.icmp_signed("<", i, count), i, count) for i in args[1:])
+        data = cgutils.pointer_add(builder, data, builder.mul(start, strides[0]))
+        return _new_array(context, builder, array, data, [builder.sub(stop, start), *inner])
+
+    return array(array, types.intp, types.intp), codegen
+
+
+@intrinsic
+def flag(typingctx, value):
+    """A bool, of a value known or not when a function is compiled: for one that is known, Numba would compile another
+    version of what is called with it."""
+    return types.boolean(value), lambda context, builder, sig, args: context.cast(
+        builder, args[0], value, types.boolean
+    )
 
 
 @intrinsic
@@ -498,7 +543,7 @@ def empty(typingctx, like, size):
     def codegen(context, builder, sig, args):
         size = builder.mul(args[1], I64(like.dtype.bitwidth // 8))
         meminfo = context.nrt.meminfo_alloc_aligned(builder, size, 64)
-        return _new_vector(context, builder, vector, context.nrt.meminfo_data(builder, meminfo), args[1], meminfo)
+        return _new_array(context, builder, vector, context.nrt.meminfo_data(builder, meminfo), [args[1]], meminfo)
 
     return vector(like, types.intp), codegen
 
@@ -508,7 +553,7 @@ def take_number(typingctx, counter):
     """The next of the numbers 0, 1, 2, …, each given to one thread alone. The first 8 bytes of the array count them."""
 
     def codegen(context, builder, sig, args):
-        data = context.make_array(counter)(context, builder, args[0]).data
+        data = field(context, builder, counter, args[0], "data")
         return builder.atomic_rmw("add", builder.bitcast(data, I64.as_pointer()), ir.Constant(I64, 1), "monotonic")
 
     return types.int64(counter), codegen

@@ -10,7 +10,7 @@ import numpy as np
 
 from ._jit import device
 from ._pack import finish, pack
-from ._parts import part
+from ._parts import absent, part
 from ._simd import compact, first, flat, lanes, load, load_masked, select, splat, store, store_masked
 from ._tile import (
     TILE_ROWS,
@@ -69,8 +69,12 @@ def thin_plan(m, n, K, by_rows, like):
     return chunk, sums, totals, spare, spare + 2 * L * (TURNED + 2)
 
 
-@device
-def add_rows(work, a, terms, B, b, stride, columns, t, sums, width, opens):
+_BY_ROWS = 1, int, int, 1, int, int, int, int, int, int, bool  # as the next three take it
+_BY_COLUMNS = 1, int, int, 2, int, int, int, int, int, int, bool
+
+
+@part(*_BY_ROWS)
+def two_by_rows(work, a, terms, B, b, stride, columns, t, sums, width, opens):
     """work[t + p width + q] (+)= Σ_k work[a + 2 k + p] · B[b + k stride + q], where (+)= is = if it opens the sum.
 
     For two rows, B is read from end to end, some rows at a time, and the sums are in memory: at `sums` if not at t.
@@ -98,7 +102,7 @@ def add_rows(work, a, terms, B, b, stride, columns, t, sums, width, opens):
 
 
 @device
-def add_strips(vector, strip, work, a, terms, B, b, stride, columns, t, width, opens):
+def _add_strips(vector, strip, work, a, terms, B, b, stride, columns, t, width, opens):
     """The same for more rows, with the sums in registers: strips of B as wide as these hold."""
     compact()
     L, R, across = lanes(B), tile_rows(vector), tile_width(strip, B)
@@ -123,8 +127,18 @@ def add_strips(vector, strip, work, a, terms, B, b, stride, columns, t, width, o
         tile_store(some, work, t + q, width)
 
 
+@part(*_BY_ROWS)
+def few_by_rows(work, a, terms, B, b, stride, columns, t, sums, width, opens):
+    _add_strips(_FEW, _FEW_STRIP, work, a, terms, B, b, stride, columns, t, width, opens)
+
+
+@part(*_BY_ROWS)
+def many_by_rows(work, a, terms, B, b, stride, columns, t, sums, width, opens):
+    _add_strips(_MANY, _MANY_STRIP, work, a, terms, B, b, stride, columns, t, width, opens)
+
+
 @device
-def add_columns(sums, work, a, terms, B, j, k0, columns, t, spare, width, opens):
+def _add_columns(sums, work, a, terms, B, j, k0, columns, t, spare, width, opens):
     """work[t + p width + q] (+)= Σ_k work[a + k rows + p] · B[j + q, k0 + k], the columns of B transposed"""
     compact()
     L, R, stride = lanes(B), tile_rows(sums), B.shape[1]
@@ -144,26 +158,29 @@ def add_columns(sums, work, a, terms, B, j, k0, columns, t, spare, width, opens)
         tile_store(acc, work, t + q, width)
 
 
-@part(1, int, int, int, 1, int, int, int, int, int, int, bool)
-def add_by_rows(work, a, m, terms, B, b, stride, columns, t, sums, width, opens):
-    """`add_rows` or `add_strips`, whichever suits m rows."""
-    factors = work, a, terms, B, b, stride, columns, t
-    if m <= 2:
-        add_rows(*factors, sums, width, opens)
-    elif m <= FEW_ROWS:
-        add_strips(_FEW, _FEW_STRIP, *factors, width, opens)
-    else:
-        add_strips(_MANY, _MANY_STRIP, *factors, width, opens)
+@part(*_BY_COLUMNS)
+def few_by_columns(work, a, terms, B, j, k0, columns, t, spare, width, opens):
+    _add_columns(_FEW_TURNED, work, a, terms, B, j, k0, columns, t, spare, width, opens)
 
 
-@part(1, int, int, int, 2, int, int, int, int, int, int, bool)
-def add_by_columns(work, a, m, terms, B, j, k0, columns, t, spare, width, opens):
-    """`add_columns` for m rows."""
-    factors = work, a, terms, B, j, k0, columns, t, spare, width, opens
-    if m <= FEW_ROWS:
-        add_columns(_FEW_TURNED, *factors)
+@part(*_BY_COLUMNS)
+def many_by_columns(work, a, terms, B, j, k0, columns, t, spare, width, opens):
+    _add_columns(_MANY_TURNED, work, a, terms, B, j, k0, columns, t, spare, width, opens)
+
+
+THIN_PARTS = two_by_rows, few_by_rows, many_by_rows, few_by_columns, many_by_columns
+
+
+@device
+def first_absent_of_thin(m, by_rows, like):
+    """Which of the THIN_PARTS, counted from 1, m rows beside a B by rows or by columns need and is not linked, or 0"""
+    if m > FEW_ROWS:
+        missing = 3 * absent(many_by_rows, like) if by_rows else 5 * absent(many_by_columns, like)
+    elif m > 2 or not by_rows:
+        missing = 2 * absent(few_by_rows, like) if by_rows else 4 * absent(few_by_columns, like)
     else:
-        add_columns(_MANY_TURNED, *factors)
+        missing = 1 * absent(two_by_rows, like)
+    return missing
 
 
 @device
@@ -209,10 +226,19 @@ def thin(A, a_by_rows, B, b_by_rows, K, C, turned, bias, accumulate, j0, n, work
         while opens or k < K:
             terms = min(K - k, BLOCK)
             pack(A, a_by_rows, np.intp(0), m, k, terms, R, work, left)
-            if b_by_rows:
-                add_by_rows(work, left, m, terms, flat(B), k * N + j, N, columns, totals, sums, width, opens)
+            by_rows = work, left, terms, flat(B), k * N + j, N, columns, totals, sums, width, opens
+            by_columns = work, left, terms, B, j, k, columns, totals, spare, width, opens
+            if m > FEW_ROWS:
+                if b_by_rows:
+                    many_by_rows(*by_rows)
+                else:
+                    many_by_columns(*by_columns)
+            elif not b_by_rows:
+                few_by_columns(*by_columns)
+            elif m > 2:
+                few_by_rows(*by_rows)
             else:
-                add_by_columns(work, left, m, terms, B, j, k, columns, totals, spare, width, opens)
+                two_by_rows(*by_rows)
             opens, k = False, k + terms
         if turned:
             finish_turned(work, totals, width, spare, C, j, columns, bias, accumulate)

@@ -11,7 +11,7 @@ from numba.core import cgutils, types
 from numba.core.datamodel import models
 from numba.extending import intrinsic, register_model
 
-from ._vec import I32, Vec, broadcast, call, compile_time, cpu_features, joined, masked_load, masked_store, taken
+from ._vec import I32, Vec, broadcast, call, compile_time, cpu_features, field, joined, masked_load, masked_store, taken
 
 # Accumulators, a row of vectors and a broadcast fill the registers: 32 of 64 bytes with AVX-512; 16 of 32 bytes with
 # AVX2, where a Vec is two; 32 of 16 bytes with NEON, where it is four. A multiply-add takes four cycles and two start
@@ -75,15 +75,15 @@ def tile_width(typingctx, shape, like):
 
 def _pointer(context, builder, array_type, array, at, pointee):
     """Pointer to element `at` of an array taken as flat."""
-    data = context.make_array(array_type)(context, builder, array).data
+    data = field(context, builder, array_type, array, "data")
     return builder.bitcast(builder.gep(data, [at]), pointee.as_pointer())
 
 
 def _row_pointers(context, builder, array_type, array, at, stride, count, pointee):
     """Pointers to the elements at, at + stride, at + 2 stride, …"""
-    pointers = []
+    data, pointers = field(context, builder, array_type, array, "data"), []
     for _ in range(count):
-        pointers.append(_pointer(context, builder, array_type, array, at, pointee))
+        pointers.append(builder.bitcast(builder.gep(data, [at]), pointee.as_pointer()))
         at = builder.add(at, stride)
     return pointers
 

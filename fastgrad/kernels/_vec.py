@@ -159,11 +159,21 @@ def broadcast(builder, scalar, vector):
     return builder.shuffle_vector(one, nothing, ir.Constant(ir.VectorType(I32, vector.count), [0] * vector.count))
 
 
+def field(context, builder, array_type, array, name):
+    """A field of an array, or the list of its elements: taken from the value, where Numba would store the whole array
+    on the stack, for LLVM to find out why."""
+    value = context.data_model_manager[array_type].get(builder, array, name)
+    return cgutils.unpack_tuple(builder, value) if name in ("shape", "strides") else value
+
+
 def address(context, builder, array_type, array, index, pointee):
-    """Pointer to array[index], the index being a list of LLVM integers."""
-    struct = context.make_array(array_type)(context, builder, array)
-    pointer = cgutils.get_item_pointer(context, builder, array_type, struct, index)
-    return builder.bitcast(pointer, pointee.as_pointer())
+    """Pointer to array[index] of a contiguous array, the index being a list of LLVM integers."""
+    place, *more = index
+    for i, size in zip(more, field(context, builder, array_type, array, "shape")[1:], strict=True):
+        place = builder.add(builder.mul(place, size), i)
+    return builder.bitcast(
+        builder.gep(field(context, builder, array_type, array, "data"), [place]), pointee.as_pointer()
+    )
 
 
 def indices(context, builder, index_type, index):

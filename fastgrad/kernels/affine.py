@@ -10,7 +10,7 @@ from numba import prange
 from ._jit import device, kernel
 from ._product import BLOCK, PRODUCT_PARTS, ceil_div, first_absent_of_product, plan, product, workspaces
 from ._signature import Signature
-from ._simd import compact, first, flat, lanes, load_masked, select, splat, store_masked, take_number
+from ._simd import compact, first, flag, flat, lanes, load_masked, select, splat, store_masked, take_number
 from ._tile import TileShape, tile_add, tile_load, tile_store, tile_zeros
 
 AFFINE = Signature("X(...,d) W(m,d) b(m)? -> Y(...,m)")
@@ -25,28 +25,49 @@ _MULTIPLY_ADD, _ADD = 1 / 250, 1 / 60  # nanoseconds a byte
 
 
 @device
+def first_absent_of_affine(n, d, m, like):
+    """Which of the PRODUCT_PARTS, counted from 1, `affine_tasks` need first and is not linked; 0 if none."""
+    return first_absent_of_product(flag(False), flag(False), n, m, like)
+
+
+@device
+def first_absent_of_vjp(n, d, m, like):
+    """The same for `vjp_tasks`."""
+    absent = first_absent_of_product(flag(False), flag(True), n, d, like)
+    return absent if absent else first_absent_of_product(flag(True), flag(True), m, d, like)
+
+
+@device
 def _first_absent_of_affine(args):
-    return first_absent_of_product(False, False, args[3])
+    X, W = args[:2]
+    return first_absent_of_affine(X.shape[0], X.shape[1], W.shape[0], X)
 
 
 @device
 def _first_absent_of_dx(args):
-    return first_absent_of_product(False, True, args[2])
+    (m, n), like = args[2].shape, args[2]
+    return first_absent_of_product(flag(False), flag(True), m, n, like)
 
 
 @device
 def _first_absent_of_dw(args):
-    return first_absent_of_product(True, True, args[2])
+    (m, n), like = args[2].shape, args[2]
+    return first_absent_of_product(flag(True), flag(True), m, n, like)
 
 
 @device
 def _first_absent_of_vjp(args):
-    return first_absent_of_product(False, True, args[3]) or first_absent_of_product(True, True, args[4])
+    _, X, W = args[:3]
+    return first_absent_of_vjp(X.shape[0], X.shape[1], W.shape[0], X)
 
 
 @device
-def _first_absent_of_jvp(args):
-    return first_absent_of_product(False, False, args[5])
+def affine_tasks(X, W, b, Y, accumulate, cuts, work, own):
+    """Tasks of Y (+)= X Wᵀ + b, as long as there are any."""
+    task = take_number(work)
+    while task < cuts[0]:
+        product(X, flag(False), W, flag(False), Y, b, accumulate, cuts, task, work, own)
+        task = take_number(work)
 
 
 @kernel(AFFINE, cost=_MULTIPLY_ADD, parts=PRODUCT_PARTS, first_absent=_first_absent_of_affine)
@@ -57,11 +78,7 @@ def affine(X, W, b, Y, accumulate, threads):
     workers = min(threads, tasks)
     work, start, apart = workspaces(size, workers, Y)
     for worker in prange(workers):
-        own = start + np.intp(worker) * apart
-        task = take_number(work)
-        while task < tasks:
-            product(X, tasks < 0, W, tasks < 0, Y, b, accumulate, cuts, task, work, own)
-            task = take_number(work)
+        affine_tasks(X, W, b, Y, accumulate, cuts, work, start + np.intp(worker) * apart)
 
 
 @kernel(AFFINE_DX, cost=_MULTIPLY_ADD, parts=PRODUCT_PARTS, first_absent=_first_absent_of_dx)
@@ -69,14 +86,13 @@ def affine_dx(dY, W, dX, accumulate, threads):
     """dX[i, j] (+)= Σ_s dY[i, s] W[s, j]"""
     cuts = plan(dX, dY.shape[1], threads)
     tasks, size = cuts[:2]
-    nothing = flat(dX)[:0]
     workers = min(threads, tasks)
     work, start, apart = workspaces(size, workers, dX)
     for worker in prange(workers):
         own = start + np.intp(worker) * apart
         task = take_number(work)
         while task < tasks:
-            product(dY, tasks < 0, W, tasks > 0, dX, nothing, accumulate, cuts, task, work, own)
+            product(dY, flag(False), W, flag(True), dX, flat(dX)[:0], accumulate, cuts, task, work, own)
             task = take_number(work)
 
 
@@ -85,14 +101,13 @@ def affine_dw(dY, X, dW, accumulate, threads):
     """dW[i, j] (+)= Σ_r dY[r, i] X[r, j]"""
     cuts = plan(dW, dY.shape[0], threads)
     tasks, size = cuts[:2]
-    nothing = flat(dW)[:0]
     workers = min(threads, tasks)
     work, start, apart = workspaces(size, workers, dW)
     for worker in prange(workers):
         own = start + np.intp(worker) * apart
         task = take_number(work)
         while task < tasks:
-            product(dY, tasks > 0, X, tasks > 0, dW, nothing, accumulate, cuts, task, work, own)
+            product(dY, flag(True), X, flag(True), dW, flat(dW)[:0], accumulate, cuts, task, work, own)
             task = take_number(work)
 
 
@@ -139,46 +154,47 @@ def affine_db(dY, db, accumulate, threads):
         column_sums(dY, db, accumulate, np.intp(task))
 
 
+@device
+def vjp_tasks(dY, X, W, dX, dW, db, accumulate_dX, accumulate, cuts_dX, cuts_dW, work, own):
+    """Tasks of dX (+)= dY W, dW (+)= dYᵀ X and db (+)= Σ_r dY[r], as long as there are any."""
+    for_dX, for_dW, nothing = cuts_dX[0], cuts_dW[0], db[:0]
+    tasks = for_dX + for_dW + strip_count(db)
+    task = take_number(work)
+    while task < tasks:
+        if task < for_dX:
+            product(dY, flag(False), W, flag(True), dX, nothing, accumulate_dX, cuts_dX, task, work, own)
+        elif task < for_dX + for_dW:
+            product(dY, flag(True), X, flag(True), dW, nothing, accumulate, cuts_dW, task - for_dX, work, own)
+        else:
+            column_sums(dY, db, accumulate, task - for_dX - for_dW)
+        task = take_number(work)
+
+
 @kernel(AFFINE_VJP, cost=2 * _MULTIPLY_ADD, parts=PRODUCT_PARTS, first_absent=_first_absent_of_vjp)
 def affine_vjp(dY, X, W, dX, dW, db, accumulate, threads):
     """dX[i, j] (+)= Σ_s dY[i, s] W[s, j];  dW[i, j] (+)= Σ_r dY[r, i] X[r, j];  db[i] (+)= Σ_r dY[r, i]"""
-    n, m = dY.shape
-    cuts_dX, cuts_dW = plan(dX, m, threads), plan(dW, n, threads)
-    (for_dX, size_dX), (for_dW, size_dW) = cuts_dX[:2], cuts_dW[:2]
-    tasks = for_dX + for_dW + strip_count(db)
-    nothing = db[:0]
-    by_rows = tasks > 0
-    workers = min(threads, tasks)
-    work, start, apart = workspaces(max(size_dX, size_dW), workers, dX)
+    cuts_dX, cuts_dW = plan(dX, dY.shape[1], threads), plan(dW, dY.shape[0], threads)
+    workers = min(threads, cuts_dX[0] + cuts_dW[0] + strip_count(db))
+    work, start, apart = workspaces(max(cuts_dX[1], cuts_dW[1]), workers, dX)
     for worker in prange(workers):
         own = start + np.intp(worker) * apart
-        task = take_number(work)
-        while task < tasks:
-            if task < for_dX:
-                product(dY, not by_rows, W, by_rows, dX, nothing, accumulate, cuts_dX, task, work, own)
-            elif task < for_dX + for_dW:
-                product(dY, by_rows, X, by_rows, dW, nothing, accumulate, cuts_dW, task - for_dX, work, own)
-            else:
-                column_sums(dY, db, accumulate, task - for_dX - for_dW)
-            task = take_number(work)
+        vjp_tasks(dY, X, W, dX, dW, db, accumulate, accumulate, cuts_dX, cuts_dW, work, own)
 
 
-@kernel(AFFINE_JVP, cost=2 * _MULTIPLY_ADD, parts=PRODUCT_PARTS, first_absent=_first_absent_of_jvp)
+@kernel(AFFINE_JVP, cost=2 * _MULTIPLY_ADD, parts=PRODUCT_PARTS, first_absent=_first_absent_of_affine)
 def affine_jvp(X, W, dX, dW, db, dY, threads):
     """dY[r, s] = Σ_k dX[r, k] W[s, k] + db[s] + Σ_k X[r, k] dW[s, k], a missing tangent being of size 0"""
     cuts = plan(dY, X.shape[1], threads)
     tasks, size = cuts[:2]
-    nothing = db[:0]
-    more = tasks > 0
     workers = min(threads, tasks)
     work, start, apart = workspaces(size, workers, dY)
     for worker in prange(workers):
         own = start + np.intp(worker) * apart
         task = take_number(work)
         while task < tasks:
-            product(dX, not more, W, not more, dY, db, not more, cuts, task, work, own)
+            product(dX, flag(False), W, flag(False), dY, db, flag(False), cuts, task, work, own)
             if dW.size:
-                product(X, not more, dW, not more, dY, nothing, more, cuts, task, work, own)
+                product(X, flag(False), dW, flag(False), dY, db[:0], flag(True), cuts, task, work, own)
             task = take_number(work)
 
 

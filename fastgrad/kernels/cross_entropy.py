@@ -7,11 +7,10 @@ losses added: into a mean or a sum in one order that depends on their number alo
 import numpy as np
 from numba import prange
 
-from . import _short_rows as short
 from ._jit import device, inlined, kernel
-from ._loss_rows import ABOUT, GROUP, class_weight, long_rows, probability_row, short_rows, smoothed_row
+from ._loss_rows import INDEX_TARGETS, PROBABILITY_TARGETS, SMOOTHED_TARGETS, span, vector_total
 from ._signature import Signature
-from ._simd import compact, empty, lanes, load_masked, select, splat
+from ._simd import compact, load_masked, select, splat
 from ._sums import row_total
 
 CROSS_ENTROPY = Signature("S(...,k) target(...):int weight(k)? sample_weight(...)? -> loss(...)")
@@ -25,44 +24,11 @@ INDICES = Signature(
 PROBABILITIES = Signature(
     "S(...,k) target(...,k) weight(k)? sample_weight(...)? dloss(...)? -> loss(...) dS(...,k)?", inplace=True
 )
-LOSSES = Signature("loss(...) ->")
 DISTRIBUTIONS = Signature("target(...,k) -> wrong(...)")
 
 NONE, SUM, MEAN = range(3)  # reductions
 _OPTIONS = int, float, float, float, int  # ignore_index, smoothing, z_loss, scale, reduction
 _COST = 1 / 8  # nanoseconds a byte
-_SHORT_VECTORS = 16  # of rows in a unit of work
-
-
-@inlined
-def _add_element(total, data, j, inside):
-    (vector,) = data
-    return total + load_masked(vector, j, inside, splat(vector, 0))
-
-
-@device
-def index_weights(given, ignore_index, loss):
-    """Σ of the weights of all rows that count; `loss` is room for them."""
-    compact()
-    target, weight, sample_weight, _ = given
-    if weight.size == 0 and sample_weight.size == 0:
-        count = 0
-        for i in range(target.size):
-            count += target[i] != ignore_index
-        return np.float64(count)
-    for i in range(target.size):
-        loss[i] = class_weight(target, weight, sample_weight, ignore_index, i)
-    return np.float64(row_total(_add_element, (loss,), loss.size))
-
-
-@device
-def probability_weights(given):
-    """Σ of the weights of all rows."""
-    compact()
-    target, _, sample_weight, _ = given
-    if sample_weight.size == 0:
-        return np.float64(target.shape[0])
-    return np.float64(row_total(_add_element, (sample_weight,), sample_weight.size))
 
 
 @inlined
@@ -78,7 +44,7 @@ def reduce(loss, weights, reduction):
     """loss[0] = Σ_i loss[i], or their mean"""
     compact()
     if reduction != NONE and loss.size:
-        total = np.float64(row_total(_add_element, (loss,), loss.size))
+        total = vector_total(loss)
         if reduction == MEAN:
             total = total / weights if weights > 0 else 0.0
         loss[0] = total
@@ -99,66 +65,45 @@ def _accepts(args):
     return in_range(args[1], args[0].shape[1], args[7])
 
 
-@kernel(INDICES, cost=_COST, accepts=_accepts, options=_OPTIONS)
-def of_indices(
-    S, target, weight, sample_weight, dloss, loss, dS, ignore_index, smoothing, z_loss, scale, reduction, threads
-):
-    """loss[i] and dS[i] for class indices, without smoothing; reduced, the loss is loss[0]"""
-    (n, k), L = S.shape, lanes(S)
-    given = target, weight, sample_weight, dloss
-    weights = index_weights(given, ignore_index, loss) if reduction == MEAN else 1.0
-    options = ignore_index, z_loss, reduced(scale, weights, reduction)
-    few = k <= short.MOST
-    rows = L if few else max(1, min(L, GROUP // k))
-    span = _SHORT_VECTORS * L if few else rows
-    units = (n + span - 1) // span if k else 0
-    for unit in prange(units):
-        T = empty(S, (ABOUT + short.MOST) * L)
-        start = np.intp(unit) * span
-        for i in range(start, min(n, start + span), rows):
-            if few:
-                short_rows(S, given, options, loss, dS, i, min(rows, n - i), T)
-            else:
-                long_rows(S, given, options, loss, dS, i, min(rows, n - i), T)
-    if k == 0:
-        loss[:] = 0
-    reduce(loss, weights, reduction)
+@device
+def _any(args):
+    return True
 
 
-@kernel(INDICES, cost=2 * _COST, accepts=_accepts, options=_OPTIONS)
-def of_smoothed_indices(
-    S, target, weight, sample_weight, dloss, loss, dS, ignore_index, smoothing, z_loss, scale, reduction, threads
-):
-    """loss[i] and dS[i] for class indices, smoothed, with the weight of each class; reduced, the loss is loss[0]"""
-    given = target, weight, sample_weight, dloss
-    weights = index_weights(given, ignore_index, loss) if reduction == MEAN else 1.0
-    options = ignore_index, smoothing, z_loss, reduced(scale, weights, reduction)
-    rows = S.shape[0] if S.shape[1] else 0
-    for i in prange(rows):
-        smoothed_row(S, given, options, loss, dS, np.intp(i))
-    if not rows:
-        loss[:] = 0
-    reduce(loss, weights, reduction)
+def _of_rows(name, signature, cost, accepts, targets):
+    """The kernel for rows of logits with one kind of target."""
+    weights_of, rows_of, first_absent_of = targets.weights, targets.rows, targets.first_absent
+
+    @device
+    def first_absent(args):
+        S = args[0]
+        return first_absent_of(S.shape[1], S)
+
+    def loops(
+        S, target, weight, sample_weight, dloss, loss, dS, ignore_index, smoothing, z_loss, scale, reduction, threads
+    ):
+        """loss[i] and dS[i]; reduced, the loss is loss[0]"""
+        given = target, weight, sample_weight, dloss
+        weights = weights_of(given, ignore_index, loss) if reduction == MEAN else 1.0
+        options = ignore_index, smoothing, z_loss, reduced(scale, weights, reduction)
+        (n, k), rows = S.shape, span(S)
+        units = (n + rows - 1) // rows if k else 0
+        for unit in prange(units):
+            start = np.intp(unit) * rows
+            rows_of(S, given, options, loss, dS, start, min(n, start + rows))
+        if k == 0:
+            loss[:] = 0
+        reduce(loss, weights, reduction)
+
+    loops.__name__ = loops.__qualname__ = name
+    parts = {"parts": targets.parts, "first_absent": first_absent}
+    return kernel(signature, cost=cost, accepts=accepts, options=_OPTIONS, **parts)(loops)
 
 
-@kernel(PROBABILITIES, cost=2 * _COST, options=_OPTIONS)
-def of_probabilities(
-    S, target, weight, sample_weight, dloss, loss, dS, ignore_index, smoothing, z_loss, scale, reduction, threads
-):
-    """loss[i] and dS[i] for probabilities, with the weight of each class; reduced, the loss is loss[0]"""
-    given = target, weight, sample_weight, dloss
-    weights = probability_weights(given)
-    options = smoothing, z_loss, reduced(scale, weights, reduction)
-    rows = S.shape[0] if S.shape[1] else 0
-    for i in prange(rows):
-        probability_row(S, given, options, loss, dS, np.intp(i))
-    reduce(loss, weights, reduction)
-
-
-@kernel(LOSSES, cost=0, options=(np.ndarray, int))
-def reduce_rows(loss, weights, reduction, threads):
-    """loss[0] = Σ_i loss[i], or divided by weights[0]"""
-    reduce(loss, weights[0], reduction)
+of_indices = _of_rows("of_indices", INDICES, _COST, _accepts, INDEX_TARGETS)
+of_smoothed_indices = _of_rows("of_smoothed_indices", INDICES, 2 * _COST, _accepts, SMOOTHED_TARGETS)
+of_probabilities = _of_rows("of_probabilities", PROBABILITIES, 2 * _COST, _any, PROBABILITY_TARGETS)
+SETTINGS = ()  # what they take after the options
 
 
 @inlined

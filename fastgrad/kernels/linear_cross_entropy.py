@@ -1,16 +1,19 @@
 """Cross-entropy of affine logits S = X Wᵀ + b with its gradients, a block of rows of S at a time: S is never whole.
 
-For each block: its logits, their gradient dS over them, dX = dS W, and dW += dSᵀ X, db += Σ_r dS_r. Each of these is a
-loop nest of its own, so the blocks stand in Python. A block has as many rows as the memory allows; this depends on the
-shapes alone, and so does the order of the sums over rows.
+For each block: its logits, their gradient dS over them, dX = dS W, and dW += dSᵀ X, db += Σ_r dS_r. A block has as many
+rows as the memory allows; this depends on the shapes alone, and so does the order of the sums over rows.
 """
 
 import numpy as np
+from numba import prange
 
-from . import affine
-from . import cross_entropy as rows
 from ._jit import device, kernel
+from ._loss_rows import INDEX_TARGETS, PROBABILITY_TARGETS, SMOOTHED_TARGETS, span
+from ._product import PRODUCT_PARTS, count_anew, plan, workspaces
 from ._signature import Signature
+from ._simd import as_rows, empty, flag, some_rows
+from .affine import affine_tasks, first_absent_of_affine, first_absent_of_vjp, strip_count, vjp_tasks
+from .cross_entropy import MEAN, in_range, reduce, reduced
 
 LINEAR_CROSS_ENTROPY = Signature("X(...,d) W(k,d) b(k)? target(...):int weight(k)? sample_weight(...)? -> loss(...)")
 LINEAR_CROSS_ENTROPY_VALUE_AND_GRAD = Signature(
@@ -26,105 +29,119 @@ PROBABILITIES = Signature(
     "-> loss(...) dX(...,d)? dW(k,d)? db(k)?"
 )
 
-_BLOCK = 11 * 2**20  # bytes of a block of logits; the products need about 4 MiB beside it
+_ROOM = 11 * 2**20  # bytes of a block of logits; the products need about 4 MiB beside it
 _SHARE = 0.03  # of all logits, where that is more
+SETTINGS = (_ROOM,)  # what the kernels take after the options
 
-_OPTIONS = int, np.ndarray  # ignore_index, total
+_OPTIONS = int, float, float, float, int, int  # ignore_index, smoothing, z_loss, scale, reduction, room
+_MULTIPLY_ADD = 1 / 250  # nanoseconds a byte
+
+
+@device
+def block_rows(n, k, itemsize, room):
+    """How many rows of n logits of k classes a block has: nearly equal blocks, as large as the memory allows."""
+    most = max(room, int(_SHARE * n * k * itemsize)) // max(k * itemsize, 1)
+    blocks = (n + most - 1) // max(most, 1)
+    return max((n + blocks - 1) // max(blocks, 1), 1)
 
 
 @device
 def _accepts(args):
-    return rows.in_range(args[3], args[1].shape[0], args[11])
+    return in_range(args[3], args[1].shape[0], args[11])
 
 
-@kernel(INDICES, cost=0, accepts=_accepts, options=_OPTIONS)
-def weigh_indices(X, W, b, target, weight, sample_weight, dloss, loss, dX, dW, db, ignore_index, total, threads):
-    """total[0] = Σ of the weights of all rows that count; and a look at all arguments before anything is written"""
-    total[0] = rows.index_weights((target, weight, sample_weight, dloss), ignore_index, loss)
-
-
-@kernel(PROBABILITIES, cost=0, options=_OPTIONS)
-def weigh_probabilities(X, W, b, target, weight, sample_weight, dloss, loss, dX, dW, db, ignore_index, total, threads):
-    """total[0] = Σ of the weights of all rows"""
-    total[0] = rows.probability_weights((target, weight, sample_weight, dloss))
-
-
-def of_indices(*args):
-    """Class indices, without smoothing."""
-    return _in_blocks(weigh_indices, rows.of_indices, *args)
-
-
-def of_smoothed_indices(*args):
-    """Class indices, smoothed, with the weight of each class."""
-    return _in_blocks(weigh_indices, rows.of_smoothed_indices, *args)
-
-
-def of_probabilities(*args):
-    """Probabilities, with the weight of each class."""
-    return _in_blocks(weigh_probabilities, rows.of_probabilities, *args)
-
-
-of_indices.signature = of_smoothed_indices.signature = INDICES  # type: ignore[attr-defined]
-of_probabilities.signature = PROBABILITIES  # type: ignore[attr-defined]
-
-
-def _in_blocks(
-    weigh,
-    rows_of,
-    X,
-    W,
-    b,
-    target,
-    weight,
-    sample_weight,
-    dloss,
-    loss,
-    dX,
-    dW,
-    db,
-    ignore_index,
-    smoothing,
-    z_loss,
-    scale,
-    reduction,
-):
-    """The losses and, where dW is not of size 0, all gradients; whether the arguments fit together, as a kernel."""
-    total = np.empty(1)
-    if not weigh(X, W, b, target, weight, sample_weight, dloss, loss, dX, dW, db, ignore_index, total):
-        return False
-    (n, _), k = X.shape, W.shape[0]
-    gradients = dX.shape == X.shape and dW.shape == W.shape
-    size = block_rows(n, k, X.itemsize)
-    S = np.empty((size, k), X.dtype)
-    if size == n:
-        affine.affine(X, W, b, S, False)
-        given = target, weight, sample_weight, dloss
-        rows_of(S, *given, loss, S if gradients else S[:0], ignore_index, smoothing, z_loss, scale, reduction)
-        if gradients:
-            affine.affine_vjp(S, X, W, dX, dW, db, False)
-        return True
-    if reduction == rows.MEAN:
-        scale = scale / total[0] if total[0] > 0 else 0.0
-    for start in range(0, max(n, 1), size):  # once for an empty batch, whose dW and db are zeros
-        block = slice(start, start + size)
-        of_rows = [a[block] if len(a) else a for a in (sample_weight, dloss)]
-        X_block, S_block = X[block], S[: min(size, n - start)]
-        dS = S_block if gradients else S[:0]
-        affine.affine(X_block, W, b, S_block, False)
-        rows_of(
-            S_block, target[block], weight, *of_rows, loss[block], dS, ignore_index, smoothing, z_loss, scale, rows.NONE
-        )
-        if gradients:
-            affine.affine_dx(dS, W, dX[block], False)
-            affine.affine_dw(dS, X_block, dW, start > 0)
-            affine.affine_db(dS, db, start > 0)
-    if reduction != rows.NONE:
-        rows.reduce_rows(loss, total, reduction)
+@device
+def _any(args):
     return True
 
 
-def block_rows(n, k, itemsize):
-    """How many rows of n logits of k classes a block has: nearly equal blocks, as large as the memory allows."""
-    most = max(_BLOCK, int(_SHARE * n * k * itemsize)) // max(k * itemsize, 1)
-    blocks = -(-n // max(most, 1))
-    return max(-(-n // max(blocks, 1)), 1)
+def _in_blocks(name, signature, accepts, targets):
+    """The kernel for one kind of target."""
+    weights_of, rows_of, first_absent_of = targets.weights, targets.rows, targets.first_absent
+    of_products = len(PRODUCT_PARTS)
+
+    @device
+    def first_absent_of_block(n, d, k, like, gradients):
+        absent = first_absent_of_affine(n, d, k, like)
+        if not absent and gradients:
+            absent = first_absent_of_vjp(n, d, k, like)
+        return absent
+
+    @device
+    def first_absent(args):
+        X, W, room = args[0], args[1], args[16]
+        (n, d), k = X.shape, W.shape[0]
+        gradients, size = args[9].size > 0, block_rows(n, k, X.itemsize, room)
+        absent = first_absent_of_block(min(n, size), d, k, X, gradients)
+        if not absent:  # the last block may be smaller
+            absent = first_absent_of_block(n - max(n - 1, 0) // size * size, d, k, X, gradients)
+        if not absent:
+            absent = first_absent_of(k, X)
+            absent = of_products + absent if absent else 0
+        return absent
+
+    def loops(
+        X,
+        W,
+        b,
+        target,
+        weight,
+        sample_weight,
+        dloss,
+        loss,
+        dX,
+        dW,
+        db,
+        ignore_index,
+        smoothing,
+        z_loss,
+        scale,
+        reduction,
+        room,
+        threads,
+    ):
+        """The losses and, where dX, dW and db have their shapes, all gradients"""
+        given = target, weight, sample_weight, dloss
+        weights = weights_of(given, ignore_index, loss) if reduction == MEAN else 1.0
+        options = ignore_index, smoothing, z_loss, reduced(scale, weights, reduction)
+        (n, d), k = X.shape, W.shape[0]
+        gradients = dX.shape == X.shape and dW.shape == W.shape
+        size = block_rows(n, k, X.itemsize, room)
+        memory = empty(X, min(n, size) * k)
+        for first in range(0, max(n, 1), size):  # once for an empty batch, whose dW and db are zeros
+            stop = min(n, first + size)
+            X_block, dX_block = some_rows(X, first, stop), some_rows(dX, first, stop)
+            loss_block = some_rows(loss, first, stop)
+            of_rows = some_rows(sample_weight, first, stop), some_rows(dloss, first, stop)
+            of_block = some_rows(target, first, stop), weight, *of_rows
+            S = as_rows(memory, stop - first, k)
+            dS = S if gradients else some_rows(S, 0, 0)
+            cuts, cuts_dX, cuts_dW = plan(S, d, threads), plan(dX_block, k, threads), plan(dW, stop - first, threads)
+            tasks = cuts_dX[0] + cuts_dW[0] + strip_count(db) if gradients else 0
+            workers = min(threads, max(cuts[0], tasks))
+            work, start, apart = workspaces(max(cuts[1], max(cuts_dX[1], cuts_dW[1])), workers, X)
+            for worker in prange(workers):
+                own = start + np.intp(worker) * apart
+                affine_tasks(X_block, W, b, S, flag(False), cuts, work, own)
+            rows = span(S)
+            units = (stop - first + rows - 1) // rows if k else 0
+            for unit in prange(units):
+                i = np.intp(unit) * rows
+                rows_of(S, of_block, options, loss_block, dS, i, min(stop - first, i + rows))
+            if tasks:
+                count_anew(work)
+                for worker in prange(workers):
+                    own = start + np.intp(worker) * apart
+                    vjp_tasks(dS, X_block, W, dX_block, dW, db, flag(False), first > 0, cuts_dX, cuts_dW, work, own)
+        if k == 0:
+            loss[:] = 0
+        reduce(loss, weights, reduction)
+
+    loops.__name__ = loops.__qualname__ = name
+    parts = {"parts": PRODUCT_PARTS + targets.parts, "first_absent": first_absent}
+    return kernel(signature, cost=_MULTIPLY_ADD, accepts=accepts, options=_OPTIONS, **parts)(loops)
+
+
+of_indices = _in_blocks("of_indices", INDICES, _accepts, INDEX_TARGETS)
+of_smoothed_indices = _in_blocks("of_smoothed_indices", INDICES, _accepts, SMOOTHED_TARGETS)
+of_probabilities = _in_blocks("of_probabilities", PROBABILITIES, _any, PROBABILITY_TARGETS)

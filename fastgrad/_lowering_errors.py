@@ -1,26 +1,9 @@
-"""Python called by the machine code of a user's `@njit` function: for the message of an error, and for a function whose
-loops over blocks stand in Python.
-"""
+"""Python called by the machine code of a user's `@njit` function, for the message of an error."""
 
 from contextlib import contextmanager
 
 from numba.core import cgutils, types
 from numba.core.callconv import RETCODE_USEREXC
-
-from ._linking import marker
-
-
-def lower_in_python(context, builder, function, given, result_type):
-    """The result of the public function itself, called with this thread's work serial."""
-    result = cgutils.alloca_once(builder, context.get_value_type(result_type), zfill=True)
-    with calling_python(context, builder, "answer", function, given) as (api, answer):
-        message, results = (api.tuple_getitem(answer, place) for place in range(2))
-        good = builder.icmp_unsigned("==", message, api.borrow_none())
-        set_error(context, builder, api, message, builder.not_(good))
-        with builder.if_then(good):
-            builder.store(api.to_native_value(result_type, results).value, result)
-    leave_unless(context, builder, good)
-    return builder.load(result)
 
 
 class _Constants:
@@ -41,14 +24,13 @@ class _Constants:
 
 
 @contextmanager
-def calling_python(context, builder, name, function, given):
-    """(Numba's Python API, what `name` of `_inside_njit.py` returns for a function and the values of `given`), the GIL
+def explained(context, builder, function, given):
+    """(Numba's Python API, what `explain` of `_inside_njit.py` says of a function and the values of `given`), the GIL
     being held within. What it raises, the user's function raises."""
-    context.declare_env_global(builder.module, marker().env_name)
     api = context.get_python_api(builder)
     gil = api.gil_ensure()
     module = api.import_module(context.insert_const_string(builder.module, f"{__package__}._inside_njit"))
-    callee = api.object_getattr_string(module, name)
+    callee = api.object_getattr_string(module, "explain")
     objects = [api.unserialize(api.serialize_object(function.name))]
     for ty, value in given.values():
         if isinstance(ty, types.Omitted):
