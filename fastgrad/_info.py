@@ -88,14 +88,14 @@ def _cache_state():
         return {"directory": "none can be written: every process compiles anew"}
     size = sum(file.stat().st_size for file in Path(folder).glob("*.nb[ic]"))
     saved, possible = _saved()
-    state = f"{saved} of {possible} kernels (of either dtype) are compiled for this version and CPU"
+    state = f"{saved} of {possible} binaries of kernels are compiled for this version and CPU"
     return {"directory": folder, "state": f"{state}; {size / 1e6:.1f} MB"}
 
 
 def _saved():
-    """How many kernels are compiled and saved, for either dtype; and how many there are."""
+    """How many binaries of kernels are compiled and saved, and how many there are."""
     codegen = cpu_target.target_context.codegen()
-    caches = [kernel.dispatchers["entry"]._cache for _, _, kernel in every_kernel()]
+    caches = [dispatcher._cache for _, _, kernel in every_kernel() for dispatcher in kernel.dispatchers.values()]
     saved = [cache.has(dtype, codegen) for cache in caches for dtype in DTYPES]
     return sum(saved), len(saved)
 

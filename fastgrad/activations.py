@@ -383,7 +383,8 @@ def _forward(function, kernel, X, out):
     try:
         Y = np.empty(X.shape, X.dtype) if out is None else out
         if X.dtype is Y.dtype in FLOATS or native(X, Y):
-            if kernel(*_as_vectors(X, Y)):
+            ran = kernel(X, Y) if X.ndim == 1 else X.shape == Y.shape and kernel(_as_vector(X), _as_vector(Y))
+            if ran:
                 return Y
     except UNUSUAL:
         pass
@@ -394,18 +395,19 @@ def _backward(function, kernel, dY, A, out):
     try:
         dX = np.empty(A.shape, A.dtype) if out is None else out
         if dY.dtype is A.dtype is dX.dtype in FLOATS or native(dY, A, dX):
-            if kernel(*_as_vectors(dY, A, dX)):
+            if A.ndim == 1:
+                ran = kernel(dY, A, dX)
+            else:
+                ran = dY.shape == A.shape == dX.shape and kernel(_as_vector(dY), _as_vector(A), _as_vector(dX))
+            if ran:
                 return dX
     except UNUSUAL:
         pass
     return call(function, kernel, kernel.signature, {"dY": dY, kernel.signature.inputs[1].name: A}, out=out)
 
 
-def _as_vectors(*arrays):
-    """C-contiguous arrays of one shape as vectors of all their elements; others raise ValueError."""
-    first = arrays[0]
-    if first.ndim == 1:
-        return arrays
-    if first.ndim and all(a.shape == first.shape and a.flags.c_contiguous for a in arrays):
-        return [a.reshape(-1) for a in arrays]
+def _as_vector(array):
+    """All elements of an array with axes, if they are next to each other."""
+    if array.ndim and array.flags.c_contiguous:
+        return array.reshape(-1)
     raise ValueError

@@ -156,7 +156,7 @@ def test_info_says_what_is_there():
     assert (status, errors) == (0, "")
     for line in ("numba", "compiled for", "tiles, rows×vectors", "threading layer", "fork-safe", "thread-safe"):
         assert re.search(rf"^  {line} +\S", output, re.MULTILINE), line
-    assert re.search(r"^  state +\d+ of \d+ kernels", output, re.MULTILINE)
+    assert re.search(r"^  state +\d+ of \d+ binaries", output, re.MULTILINE)
     assert re.search(r"^  multiply-adds +\d+ Gflop/s float32 and \d+ Gflop/s float64$", output, re.MULTILINE)
 
 

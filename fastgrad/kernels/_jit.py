@@ -60,12 +60,10 @@ def _inner(function, **options):
     return numba.njit(**options)(function)
 
 
-@device
 def _any(args):
     return True
 
 
-@device
 def _none(args):
     return 0
 
@@ -83,14 +81,15 @@ def kernel(signature, cost, accepts=_any, options=None, parts=(), first_absent=_
 
     def decorate(loops):
         inner = _inner(loops, _nrt=True)
+        accepted, absent_of = (numba.njit(inline="always")(function) for function in (accepts, first_absent))
         parallel = cached(loops, loops, "parallel", parallel=_PARALLEL) if cost else None
 
         @numba.njit(inline="always")
         def run_serially(args):
             volume = fits(signature, args)
-            if volume < 0 or not accepts(args):
+            if volume < 0 or not accepted(args):
                 return _MISFIT
-            absent = first_absent(args)
+            absent = absent_of(args)
             if absent:
                 return _ABSENT + absent - 1
             work = volume * (cost * args[0].itemsize)

@@ -16,60 +16,53 @@ from numba.extending import intrinsic, lower_builtin
 from ._compiling import PartCompiler
 from ._jit import argument_type, cached
 
-_DTYPES = ("float32", "float64")
-
 
 def part(*kinds):
     """Makes a function without a result callable by kernels; `kinds` are those of its arguments, as `argument_type` has
     them, of which the first is an array."""
+    return lambda function: Part(function, kinds)
 
-    def decorate(function):
-        name = f"{function.__module__}.{function.__qualname__}"
+
+class Part:
+    """What `part` makes of a function. `slots` hold its address by dtype, nothing while it is not linked."""
+
+    def __init__(self, function, kinds):
+        self.__name__, self.__doc__ = function.__name__, function.__doc__
+        self._name, self._kinds = f"{function.__module__}.{function.__qualname__}", kinds
         dispatcher = cached(function, function, "part", PartCompiler, no_cpython_wrapper=True, _nrt=False)
-        slots = {dtype: ctypes.c_void_p() for dtype in _DTYPES}
-        for dtype, slot in slots.items():
-            llvmlite.binding.add_symbol(_symbol(name, dtype), ctypes.addressof(slot))
+        self.dispatchers = {"part": dispatcher}
+        self.slots = {dtype: ctypes.c_void_p() for dtype in ("float32", "float64")}
+        for dtype, slot in self.slots.items():
+            llvmlite.binding.add_symbol(self._symbol(dtype), ctypes.addressof(slot))
+        _make_callable(self)
 
-        def call(*args):
-            raise NotImplementedError(f"{name} is called by kernels alone")
+    def types(self, dtype):
+        """Of the arguments, for Numba's type of the elements."""
+        return tuple(argument_type(kind, dtype) for kind in self._kinds)
 
-        def types_for(dtype):
-            return tuple(argument_type(kind, dtype) for kind in kinds)
+    def link(self, dtype):
+        """Compiles the part, or loads it."""
+        name = np.dtype(dtype).name
+        if not self.slots[name].value:
+            dispatcher, argtypes = self.dispatchers["part"], self.types(getattr(types, name))
+            dispatcher.compile(argtypes)
+            compiled = dispatcher.overloads[argtypes]
+            address = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+            self.slots[name].value = address
 
-        def link(dtype):
-            """Compiles the part, or loads it."""
-            slot, argtypes = slots[np.dtype(dtype).name], types_for(getattr(types, np.dtype(dtype).name))
-            if not slot.value:
-                dispatcher.compile(argtypes)
-                compiled = dispatcher.overloads[argtypes]
-                slot.value = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+    def _symbol(self, dtype):
+        return f"{self._name}.{dtype}"
 
-        call.part_name, call.types, call.link, call.dispatchers = name, types_for, link, {"part": dispatcher}
-        call.__name__, call.__doc__ = function.__name__, function.__doc__
-        _make_callable(call)
-        return call
-
-    return decorate
-
-
-def _symbol(name, dtype):
-    return f"{name}.{dtype}"
-
-
-def _address(context, builder, part, dtype):
-    """What stands in the part's slot: null until it is linked."""
-    return context.get_c_value(builder, cgutils.voidptr_t, _symbol(part.part_name, dtype))
-
-
-def _dtype(args):
-    return next(arg.dtype for arg in args if isinstance(arg, types.Array) and isinstance(arg.dtype, types.Float))
+    def address(self, context, builder, dtype):
+        """What stands in the slot when compiled code asks."""
+        return builder.load(context.get_c_value(builder, cgutils.voidptr_t, self._symbol(dtype)))
 
 
 def _make_callable(part):
     """Tells Numba what a call of the part is."""
 
     class Template(AbstractTemplate):
-        key = staticmethod(part)
+        key = part
 
         def generic(self, args, kws):
             return signature(types.none, *part.types(_dtype(args)))
@@ -77,8 +70,7 @@ def _make_callable(part):
     def lowered(context, builder, sig, args):
         convention = context.call_conv
         function_type = convention.get_function_type(types.none, sig.args)
-        address = _address(context, builder, part, _dtype(sig.args))
-        function = builder.bitcast(builder.load(address), function_type.as_pointer())
+        function = builder.bitcast(part.address(context, builder, _dtype(sig.args)), function_type.as_pointer())
         status, _ = convention.call_function(builder, function, types.none, sig.args, args)
         with cgutils.if_unlikely(builder, status.is_error):  # an index out of bounds, where Numba checks them
             convention.return_status_propagate(builder, status)
@@ -88,11 +80,15 @@ def _make_callable(part):
     lower_builtin(part, types.VarArg(types.Any))(lowered)
 
 
+def _dtype(args):
+    return next(arg.dtype for arg in args if isinstance(arg, types.Array) and isinstance(arg.dtype, types.Float))
+
+
 @intrinsic
 def absent(typingctx, part, like):
     """Whether the part is not linked yet for the dtype of `like`."""
 
     def codegen(context, builder, sig, args):
-        return cgutils.is_null(builder, builder.load(_address(context, builder, part.typing_key, like.dtype)))
+        return cgutils.is_null(builder, part.typing_key.address(context, builder, like.dtype))
 
     return types.boolean(part, like), codegen

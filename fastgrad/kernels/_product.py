@@ -20,12 +20,13 @@ from ._thin import (
     BLOCK,
     FEW_ROWS,
     FEW_TERMS_TILE,
+    TASK,
     THIN_PARTS,
     few_columns,
     few_terms,
     first_absent_of_thin,
-    thin,
     thin_plan,
+    thin_task,
 )
 from ._tile import (
     TILE_ROWS,
@@ -225,22 +226,7 @@ def blocks(
                         finish(work, t, width, C, i, j, rows, columns, bias, accumulate)
 
 
-_PLAN = (int, int, bool, int, int, int, int, int, int)
-_TASK = 2, bool, 2, bool, 2, 1, bool, _PLAN, int, 1, int  # as `product` takes them
-
-
-@part(*_TASK)
-def thin_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, left):
-    """A task of a product of few rows or columns."""
-    compact()
-    turned, columns, K = plan[2], plan[4], A.shape[0] if a_by_rows else A.shape[1]
-    if turned:  # Cᵀ = Bᵀ Aᵀ
-        A, a_by_rows, B, b_by_rows = B, b_by_rows, A, a_by_rows
-    N, j0 = C.shape[0] if turned else C.shape[1], task * columns
-    thin(A, a_by_rows, B, b_by_rows, K, C, turned, bias, accumulate, j0, min(N - j0, columns), work, left)
-
-
-@part(*_TASK)
+@part(*TASK)
 def tiled_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, left):
     """A task of any other product."""
     compact()

@@ -534,14 +534,15 @@ def flag(typingctx, value):
 
 @intrinsic
 def empty(typingctx, like, size):
-    """A new vector of so many elements of the dtype of `like`, which starts at a multiple of 64 bytes.
+    """A new vector of so many elements of the dtype of `like`, or of np.int64, which starts at a multiple of 64 bytes.
 
     np.empty would be compiled from Python, which takes a twentieth of a first call.
     """
-    vector = types.Array(like.dtype, 1, "C")
+    dtype = like.instance_type if isinstance(like, types.NumberClass) else like.dtype
+    vector = types.Array(dtype, 1, "C")
 
     def codegen(context, builder, sig, args):
-        size = builder.mul(args[1], I64(like.dtype.bitwidth // 8))
+        size = builder.mul(args[1], I64(dtype.bitwidth // 8))
         meminfo = context.nrt.meminfo_alloc_aligned(builder, size, 64)
         return _new_array(context, builder, vector, context.nrt.meminfo_data(builder, meminfo), [args[1]], meminfo)
 

@@ -38,6 +38,9 @@ BLOCK = 256  # terms of a sum in one register: |error| ≤ (BLOCK + K / BLOCK + 
 FEW_ROWS = 4 if TILE_ROWS % 4 == 0 else 2
 _CHUNK = 8 * TILE_ROWS * TILE_VECS  # vectors of sums: eight strips that fill the registers
 
+_PLAN = (int, int, bool, int, int, int, int, int, int)
+TASK = 2, bool, 2, bool, 2, 1, bool, _PLAN, int, 1, int  # what the task of a product takes
+
 _VECTOR, _SLIM = TileShape(1, 1), TileShape(1, 1, TURNED)
 # Two rows of sums in memory, and how many rows of B are added to them at a time, for which there are registers.
 _TWO_SUMS, _SOME_ROWS = TileShape(2, 1), TileShape(8 if TILE_VECS > 1 else 2, 1)
@@ -213,12 +216,16 @@ def finish_turned(work, t, width, spare, C, j, columns, bias, accumulate):
             store_masked(flat(C), place, value, inside)
 
 
-@device
-def thin(A, a_by_rows, B, b_by_rows, K, C, turned, bias, accumulate, j0, n, work, left):
-    """Columns j0 to j0 + n of C (+)= A B + bias, or these rows of it where Cᵀ is computed"""
+@part(*TASK)
+def thin_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, left):
+    """A task of a product of few rows: some columns of C (+)= A B + bias; or of few columns, where Cᵀ is computed."""
     compact()
-    m, N = C.shape[1] if turned else C.shape[0], B.shape[1]
-    R = _rows_at_a_time(m, b_by_rows)
+    turned, most, K = plan[2], plan[4], A.shape[0] if a_by_rows else A.shape[1]
+    if turned:  # Cᵀ = Bᵀ Aᵀ
+        A, a_by_rows, B, b_by_rows = B, b_by_rows, A, a_by_rows
+    m, n = (C.shape[1], C.shape[0]) if turned else C.shape
+    j0, N, R = task * most, B.shape[1], _rows_at_a_time(m, b_by_rows)
+    n = min(n - j0, most)
     chunk, sums, totals, spare, _ = thin_plan(m, n, K, b_by_rows, C)
     sums, totals, spare, width = left + sums, left + totals, left + spare, chunk + lanes(C)
     for c in range(0, n, chunk):

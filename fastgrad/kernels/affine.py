@@ -37,28 +37,20 @@ def first_absent_of_vjp(n, d, m, like):
     return absent if absent else first_absent_of_product(flag(True), flag(True), m, d, like)
 
 
-@device
 def _first_absent_of_affine(args):
-    X, W = args[:2]
-    return first_absent_of_affine(X.shape[0], X.shape[1], W.shape[0], X)
+    return first_absent_of_affine(args[0].shape[0], args[0].shape[1], args[1].shape[0], args[0])
 
 
-@device
 def _first_absent_of_dx(args):
-    (m, n), like = args[2].shape, args[2]
-    return first_absent_of_product(flag(False), flag(True), m, n, like)
+    return first_absent_of_product(flag(False), flag(True), args[2].shape[0], args[2].shape[1], args[2])
 
 
-@device
 def _first_absent_of_dw(args):
-    (m, n), like = args[2].shape, args[2]
-    return first_absent_of_product(flag(True), flag(True), m, n, like)
+    return first_absent_of_product(flag(True), flag(True), args[2].shape[0], args[2].shape[1], args[2])
 
 
-@device
 def _first_absent_of_vjp(args):
-    _, X, W = args[:3]
-    return first_absent_of_vjp(X.shape[0], X.shape[1], W.shape[0], X)
+    return first_absent_of_vjp(args[1].shape[0], args[1].shape[1], args[2].shape[0], args[1])
 
 
 @device

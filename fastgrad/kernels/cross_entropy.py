@@ -60,12 +60,10 @@ def in_range(target, classes, ignore_index):
     return wrong == 0
 
 
-@device
 def _accepts(args):
     return in_range(args[1], args[0].shape[1], args[7])
 
 
-@device
 def _any(args):
     return True
 
@@ -74,10 +72,8 @@ def _of_rows(name, signature, cost, accepts, targets):
     """The kernel for rows of logits with one kind of target."""
     weights_of, rows_of, first_absent_of = targets.weights, targets.rows, targets.first_absent
 
-    @device
     def first_absent(args):
-        S = args[0]
-        return first_absent_of(S.shape[1], S)
+        return first_absent_of(args[0].shape[1], args[0])
 
     def loops(
         S, target, weight, sample_weight, dloss, loss, dS, ignore_index, smoothing, z_loss, scale, reduction, threads

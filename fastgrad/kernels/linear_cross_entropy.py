@@ -45,12 +45,10 @@ def block_rows(n, k, itemsize, room):
     return max((n + blocks - 1) // max(blocks, 1), 1)
 
 
-@device
 def _accepts(args):
     return in_range(args[3], args[1].shape[0], args[11])
 
 
-@device
 def _any(args):
     return True
 
@@ -61,24 +59,22 @@ def _in_blocks(name, signature, accepts, targets):
     of_products = len(PRODUCT_PARTS)
 
     @device
-    def first_absent_of_block(n, d, k, like, gradients):
-        absent = first_absent_of_affine(n, d, k, like)
-        if not absent and gradients:
-            absent = first_absent_of_vjp(n, d, k, like)
-        return absent
-
-    @device
-    def first_absent(args):
-        X, W, room = args[0], args[1], args[16]
+    def first_absent_of_blocks(X, W, dX, dW, room):
         (n, d), k = X.shape, W.shape[0]
-        gradients, size = args[9].size > 0, block_rows(n, k, X.itemsize, room)
-        absent = first_absent_of_block(min(n, size), d, k, X, gradients)
-        if not absent:  # the last block may be smaller
-            absent = first_absent_of_block(n - max(n - 1, 0) // size * size, d, k, X, gradients)
+        gradients, size = dX.shape == X.shape and dW.shape == W.shape, block_rows(n, k, X.itemsize, room)
+        absent = 0
+        for rows in (min(n, size), n - max(n - 1, 0) // size * size):  # the last block may be smaller
+            if not absent:
+                absent = first_absent_of_affine(rows, d, k, X)
+            if not absent and gradients:
+                absent = first_absent_of_vjp(rows, d, k, X)
         if not absent:
             absent = first_absent_of(k, X)
             absent = of_products + absent if absent else 0
         return absent
+
+    def first_absent(args):
+        return first_absent_of_blocks(args[0], args[1], args[8], args[9], args[16])
 
     def loops(
         X,

@@ -15,7 +15,7 @@ from . import _long_rows as long
 from . import _short_rows as short
 from ._jit import device, inlined, kernel
 from ._signature import Signature
-from ._simd import compact, first, lanes
+from ._simd import as_rows, compact, empty, first, lanes, some_rows
 from ._tile import copy_transposed
 
 SOFTMAX = Signature("S(...,k) -> Y(...,k)", inplace=True)
@@ -47,29 +47,31 @@ def _work(rows, inputs, A, B, out, accumulate, short_rows, inner, part, parts):
     together = L if short_rows else max(1, _GROUP * L // max(k, 1))
     if inner != 1:
         together = max(1, min(L, _WORKSPACE // max(3 * parts * k * A.itemsize, 1)))
-    T = np.empty(2 * short.MOST * L if short_rows else 3 * together, A.dtype)
-    M = np.empty(0 if short_rows else together, np.int64)
+    T = empty(A, 2 * short.MOST * L if short_rows else 3 * together)
+    M = empty(np.int64, 0 if short_rows else together)
+    turned = together * k if inner != 1 else 0
+    room, room_B, room_out = empty(A, turned), empty(A, turned * (inputs - 1)), empty(A, turned * (out.ndim - 1))
     a, b, result = A, B, out
-    if inner != 1:
-        a, b = np.empty((together, k), A.dtype), np.empty((together if inputs > 1 else 0, k), A.dtype)
-        if out.ndim > 1:
-            result = np.empty((together, k), A.dtype)
     groups = (n + together - 1) // together if k else 0
     for group in range(groups * part // parts, groups * (part + 1) // parts):
         i = first_row = group * together
         count = min(together, n - i)
         if inner != 1:
             i = 0
-            turn(A, first_row, inner, a[:count], False)
+            a = b = as_rows(room, count, k)
+            turn(A, first_row, inner, a, False)
             if inputs > 1:
-                turn(B, first_row, inner, b[:count], False)
+                b = as_rows(room_B, count, k)
+                turn(B, first_row, inner, b, False)
             if out.ndim == 1:
-                result = out[first_row:]
-            elif accumulate:
-                turn(out, first_row, inner, result[:count], False)
-        rows(a[: i + count], b[: i + count], result, i, i + count, T, M, accumulate)
+                result = some_rows(out, first_row, n)
+            else:
+                result = as_rows(room_out, count, k)
+                if accumulate:
+                    turn(out, first_row, inner, result, False)
+        rows(a, b, result, i, i + count, T, M, accumulate)
         if inner != 1 and out.ndim > 1:
-            turn(out, first_row, inner, result[:count], True)
+            turn(out, first_row, inner, result, True)
 
 
 @device

@@ -1,0 +1,31 @@
+"""Parts: a call links those that it needs, whatever its shapes are, before it runs."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from problems import DTYPES, assert_same_bits, long_sizes, sizes
+from test_rules import as_tuple
+
+import fastgrad as fg
+from fastgrad._functions import FUNCTIONS
+from fastgrad._warmup import every_kernel
+from fastgrad.kernels import linear_cross_entropy
+from fastgrad.kernels._parts import Part
+
+PARTS = [kernel for _, _, kernel in every_kernel() if isinstance(kernel, Part)]
+USERS = [f for f in FUNCTIONS.values() if f.family in ("affine", "cross_entropy", "linear_cross_entropy")]
+
+
+@pytest.mark.parametrize("function", USERS, ids=[f.name for f in USERS])
+@given(st.one_of(sizes(40), long_sizes()), st.data(), st.sampled_from(DTYPES), st.sampled_from([2000, 11 * 2**20]))
+def test_a_call_links_what_it_needs(function, rows, data, dtype, room):
+    """The slots of all parts are emptied: a call of one that was not linked again would end this process."""
+    each = {letter: data.draw(sizes(40, least=letter == "k"), label=letter) for letter in function.sizes}
+    arguments = function.arguments(np.random.default_rng(0), dtype, (rows,), **each)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(linear_cross_entropy, "SETTINGS", (room,))
+        expected = as_tuple(function.call(fg, arguments))
+        for part in PARTS:
+            part.slots[np.dtype(dtype).name].value = None
+        assert_same_bits(as_tuple(function.call(fg, arguments)), expected)
