@@ -79,6 +79,7 @@ def _of_rows(name, signature, cost, accepts, targets):
         S, target, weight, sample_weight, dloss, loss, dS, ignore_index, smoothing, z_loss, scale, reduction, threads
     ):
         """loss[i] and dS[i]; reduced, the loss is loss[0]"""
+        compact()
         given = target, weight, sample_weight, dloss
         weights = weights_of(given, ignore_index, loss) if reduction == MEAN else 1.0
         options = ignore_index, smoothing, z_loss, reduced(scale, weights, reduction)
@@ -88,7 +89,8 @@ def _of_rows(name, signature, cost, accepts, targets):
             start = np.intp(unit) * rows
             rows_of(S, given, options, loss, dS, start, min(n, start + rows))
         if k == 0:
-            loss[:] = 0
+            for i in range(n):
+                loss[i] = 0
         reduce(loss, weights, reduction)
 
     loops.__name__ = loops.__qualname__ = name

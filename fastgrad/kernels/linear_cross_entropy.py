@@ -11,7 +11,7 @@ from ._jit import device, kernel
 from ._loss_rows import INDEX_TARGETS, PROBABILITY_TARGETS, SMOOTHED_TARGETS, span
 from ._product import PRODUCT_PARTS, count_anew, plan, workspaces
 from ._signature import Signature
-from ._simd import as_rows, empty, flag, some_rows
+from ._simd import as_rows, compact, empty, flag, some_rows
 from .affine import affine_tasks, first_absent_of_affine, first_absent_of_vjp, strip_count, vjp_tasks
 from .cross_entropy import MEAN, in_range, reduce, reduced
 
@@ -97,6 +97,7 @@ def _in_blocks(name, signature, accepts, targets):
         threads,
     ):
         """The losses and, where dX, dW and db have their shapes, all gradients"""
+        compact()
         given = target, weight, sample_weight, dloss
         weights = weights_of(given, ignore_index, loss) if reduction == MEAN else 1.0
         options = ignore_index, smoothing, z_loss, reduced(scale, weights, reduction)
@@ -130,7 +131,8 @@ def _in_blocks(name, signature, accepts, targets):
                     own = start + np.intp(worker) * apart
                     vjp_tasks(dS, X_block, W, dX_block, dW, db, flag(False), first > 0, cuts_dX, cuts_dW, work, own)
         if k == 0:
-            loss[:] = 0
+            for i in range(n):
+                loss[i] = 0
         reduce(loss, weights, reduction)
 
     loops.__name__ = loops.__qualname__ = name
