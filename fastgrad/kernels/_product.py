@@ -18,6 +18,7 @@ from ._parts import absent, part
 from ._simd import compact, empty, flat, lanes, splat, store
 from ._thin import (
     BLOCK,
+    CACHE_WAY,
     FEW_ROWS,
     FEW_TERMS_TILE,
     TASK,
@@ -49,7 +50,6 @@ GROUP = 2**18  # bytes of A's panels, which stay in the second cache while B's p
 FEW_TERMS = 64  # or less do not pay for packing B, if strips of it fill C's rows
 UNPACKED_ROWS = 2 * TILE_ROWS  # so many do not pay for packing B
 UNPACKED_PANELS = 3  # so many panels of B do not pay for packing A
-CACHE_WAY = 4096  # bytes: what lies multiples of it apart meets in one set of the first cache, which holds few
 WHOLE = 2**19  # bytes of all of B, where few columns are packed as a whole: half of the second cache
 ROW_OF_PANELS = 2**18  # bytes of B's panels that pass one panel of A after the other: C is then written row by row
 

@@ -8,7 +8,7 @@ of these at a time are transposed in registers and multiplied there. The order o
 
 import numpy as np
 
-from ._jit import device
+from ._jit import device, inlined
 from ._pack import finish, pack
 from ._parts import absent, part
 from ._simd import compact, first, flat, lanes, load, load_masked, select, splat, store, store_masked
@@ -33,6 +33,7 @@ from ._tile import (
     tile_zeros,
 )
 
+CACHE_WAY = 4096  # bytes: what lies multiples of it apart meets in one set of the first cache, which holds few
 BLOCK = 256  # terms of a sum in one register: |error| ≤ (BLOCK + K / BLOCK + 2) eps Σ|terms|
 # So many rows, and TILE_ROWS where there are more, have sums of their own: for either, some loops are compiled.
 FEW_ROWS = 4 if TILE_ROWS % 4 == 0 else 2
@@ -49,13 +50,13 @@ _SOME_ELEMENTS = TileShape(2 * _SOME_ROWS.rows, 1)
 FEW_TERMS_TILE = TileShape(FEW_ROWS, 2)
 _FEW, _MANY = TileShape(FEW_ROWS, 1), TileShape(TILE_ROWS, 1)
 _FEW_STRIP, _MANY_STRIP = TileShape(FEW_ROWS, TILE_ROWS * TILE_VECS // FEW_ROWS), TileShape(TILE_ROWS, TILE_VECS)
-_FEW_TURNED, _MANY_TURNED = TileShape(FEW_ROWS, 1, TURNED), TileShape(TILE_ROWS, 1, TURNED)
+_ONE_TURNED, _FEW_TURNED, _MANY_TURNED = (TileShape(rows, 1, TURNED) for rows in (1, FEW_ROWS, TILE_ROWS))
 
 
 @device
 def _rows_at_a_time(m, by_rows):
-    if m <= 2 and by_rows:
-        return 2
+    if m <= 2 and (by_rows or m == 1):
+        return 2 if by_rows else 1
     return FEW_ROWS if m <= FEW_ROWS else TILE_ROWS
 
 
@@ -161,6 +162,43 @@ def _add_columns(sums, work, a, terms, B, j, k0, columns, t, spare, width, opens
         tile_store(acc, work, t + q, width)
 
 
+@inlined
+def _add_group(total, work, a, B, j, k0, terms, columns, t, spare, opens):
+    """The terms that do not fill a vector, and what there was before, for one row and one group of columns."""
+    if terms:
+        pack(B, terms < 0, j, min(columns, TURNED), k0, terms, np.intp(TURNED), work, spare)
+        for k in range(terms):
+            total = tile_product(total, work, a + k, tile_load(work, spare + k * TURNED, 0, _SLIM))
+    if not opens:
+        total = tile_add(tile_load(work, t, 0, _ONE_TURNED), total)
+    tile_store(total, work, t, 0)
+
+
+@part(*_BY_COLUMNS)
+def one_by_columns(work, a, terms, B, j, k0, columns, t, spare, width, opens):
+    """The same for one row, two groups of columns at a time: a sum waits four cycles for each of its terms. Of 16
+    columns that lie multiples of 4096 bytes apart, the first cache forgets some before they are used: then one group.
+    """
+    compact()
+    L, stride = lanes(B), B.shape[1]
+    whole = terms // L * L
+    both = stride * B.itemsize % CACHE_WAY != 0
+    for q in range(0, columns, 2 * TURNED if both else TURNED):
+        one = (j + q) * stride + k0
+        other = one + min(TURNED, columns - q - 1) * stride
+        total = another = tile_zeros(B, _ONE_TURNED)
+        for k in range(0, whole, L):
+            total = tile_product(total, work, a + k, tile_turned(B, one + k, stride, columns - q, None))
+            if both:
+                turned = tile_turned(B, other + k, stride, columns - q - TURNED, None)
+                another = tile_product(another, work, a + k, turned)
+        rest = k0 + whole, terms - whole
+        _add_group(total, work, a + whole, B, j + q, *rest, columns - q, t + q, spare, opens)
+        if both and columns - q > TURNED:
+            p = q + TURNED
+            _add_group(another, work, a + whole, B, j + p, *rest, columns - p, t + p, spare, opens)
+
+
 @part(*_BY_COLUMNS)
 def few_by_columns(work, a, terms, B, j, k0, columns, t, spare, width, opens):
     _add_columns(_FEW_TURNED, work, a, terms, B, j, k0, columns, t, spare, width, opens)
@@ -171,18 +209,18 @@ def many_by_columns(work, a, terms, B, j, k0, columns, t, spare, width, opens):
     _add_columns(_MANY_TURNED, work, a, terms, B, j, k0, columns, t, spare, width, opens)
 
 
-THIN_PARTS = two_by_rows, few_by_rows, many_by_rows, few_by_columns, many_by_columns
+THIN_PARTS = two_by_rows, few_by_rows, many_by_rows, one_by_columns, few_by_columns, many_by_columns
 
 
 @device
 def first_absent_of_thin(m, by_rows, like):
     """Which of the THIN_PARTS, counted from 1, m rows beside a B by rows or by columns need and is not linked, or 0"""
     if m > FEW_ROWS:
-        missing = 3 * absent(many_by_rows, like) if by_rows else 5 * absent(many_by_columns, like)
-    elif m > 2 or not by_rows:
-        missing = 2 * absent(few_by_rows, like) if by_rows else 4 * absent(few_by_columns, like)
+        missing = 3 * absent(many_by_rows, like) if by_rows else 6 * absent(many_by_columns, like)
+    elif by_rows:
+        missing = 2 * absent(few_by_rows, like) if m > 2 else 1 * absent(two_by_rows, like)
     else:
-        missing = 1 * absent(two_by_rows, like)
+        missing = 5 * absent(few_by_columns, like) if m > 1 else 4 * absent(one_by_columns, like)
     return missing
 
 
@@ -240,12 +278,15 @@ def thin_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work,
                     many_by_rows(*by_rows)
                 else:
                     many_by_columns(*by_columns)
-            elif not b_by_rows:
+            elif b_by_rows:
+                if m > 2:
+                    few_by_rows(*by_rows)
+                else:
+                    two_by_rows(*by_rows)
+            elif m > 1:
                 few_by_columns(*by_columns)
-            elif m > 2:
-                few_by_rows(*by_rows)
             else:
-                two_by_rows(*by_rows)
+                one_by_columns(*by_columns)
             opens, k = False, k + terms
         if turned:
             finish_turned(work, totals, width, spare, C, j, columns, bias, accumulate)
