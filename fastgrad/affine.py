@@ -54,7 +54,7 @@ def affine(X: ArrayLike, W: ArrayLike, b: ArrayLike | None = None, *, out: np.nd
     """
     try:
         bias = optional(b, X.dtype, 1)
-        Y = np.empty((X.shape[0], W.shape[0]), X.dtype) if out is None else out
+        Y = np.empty((len(X), len(W)), X.dtype) if out is None else out
         if X.dtype is W.dtype is bias.dtype is Y.dtype in FLOATS or native(X, W, bias, Y):
             if kernels.affine(X, W, bias, Y, False):
                 return Y
@@ -114,7 +114,7 @@ def affine_vjp(
         raise missing_out("affine_vjp")
     try:
         if out is None:
-            dX, dW, db = np.empty(X.shape, X.dtype), np.empty(W.shape, W.dtype), np.empty(W.shape[0], W.dtype)
+            dX, dW, db = np.empty(X.shape, X.dtype), np.empty(W.shape, W.dtype), np.empty(len(W), W.dtype)
         else:
             dX, dW, db = out
         if dY.dtype is X.dtype is W.dtype is dX.dtype is dW.dtype is db.dtype in FLOATS or native(dY, X, W, dX, dW, db):
@@ -160,7 +160,7 @@ def affine_dx(dY: ArrayLike, W: ArrayLike, *, out: np.ndarray | None = None, acc
     if accumulate and out is None:
         raise missing_out("affine_dx")
     try:
-        dX = np.empty((dY.shape[0], W.shape[1]), W.dtype) if out is None else out
+        dX = np.empty((len(dY), W.shape[1]), W.dtype) if out is None else out
         if dY.dtype is W.dtype is dX.dtype in FLOATS or native(dY, W, dX):
             if kernels.affine_dx(dY, W, dX, accumulate):
                 return dX
@@ -299,7 +299,7 @@ def affine_jvp(
     """
     try:
         of_X, of_W, of_b = optional(dX, X.dtype, 2), optional(dW, X.dtype, 2), optional(db, X.dtype, 1)
-        dY = np.empty((X.shape[0], W.shape[0]), X.dtype) if out is None else out
+        dY = np.empty((len(X), len(W)), X.dtype) if out is None else out
         same = X.dtype is W.dtype is of_X.dtype is of_W.dtype is of_b.dtype is dY.dtype in FLOATS
         if same or native(X, W, of_X, of_W, of_b, dY):
             if kernels.affine_jvp(X, W, of_X, of_W, of_b, dY):

@@ -79,7 +79,7 @@ def linear_cross_entropy(
     if weight is None and sample_weight is None and not options[1]:
         try:
             nothing, none = NOTHING[X.dtype, 1], NOTHING[X.dtype, 2]
-            bias, loss = optional(b, X.dtype, 1), np.empty(X.shape[0], X.dtype)
+            bias, loss = optional(b, X.dtype, 1), np.empty(len(X), X.dtype)
             if (X.dtype is W.dtype is bias.dtype in FLOATS and target.dtype is INTEGERS) or native(X, W, bias, target):
                 rest = target, nothing, nothing, nothing, loss, none, none, nothing
                 if kernels.of_indices(X, W, bias, *rest, *options[:3], 1.0, options[3], *kernels.SETTINGS):
@@ -165,9 +165,9 @@ def linear_cross_entropy_value_and_grad(
     if weight is None and sample_weight is None and dloss is None and not options[1]:
         try:
             nothing = NOTHING[X.dtype, 1]
-            bias, loss = optional(b, X.dtype, 1), np.empty(X.shape[0], X.dtype)
+            bias, loss = optional(b, X.dtype, 1), np.empty(len(X), X.dtype)
             if out is None:
-                dX, dW, db = np.empty(X.shape, X.dtype), np.empty(W.shape, W.dtype), np.empty(W.shape[0], W.dtype)
+                dX, dW, db = np.empty(X.shape, X.dtype), np.empty(W.shape, W.dtype), np.empty(len(W), W.dtype)
             else:
                 dX, dW, db = out
             same = X.dtype is W.dtype is bias.dtype is dX.dtype is dW.dtype is db.dtype in FLOATS

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from problems import DTYPES
 
-from fastgrad.kernels import _simd
+from fastgrad.kernels import _arrays, _simd
 from fastgrad.kernels import _tile as tile
 
 L = {np.float32: 16, np.float64: 8}
@@ -44,7 +44,7 @@ def test_rank1_updates_are_a_matrix_product(dtype, rows, vecs):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_only_the_wanted_part_is_stored(dtype):
     shape = tile.TileShape(4, 2)
-    load, store_part, flat = tile.tile_load, tile.tile_store_part, _simd.flat
+    load, store_part, flat = tile.tile_load, tile.tile_store_part, _arrays.flat
 
     @numba.njit
     def run(source, target, rows, columns):
@@ -65,7 +65,7 @@ def test_only_the_wanted_part_is_stored(dtype):
 @pytest.mark.parametrize(("rows", "vecs"), [(1, 1), (2, 1), (4, 1), (6, 1), (8, 1), (4, 2)])
 def test_a_tile_is_stored_transposed(dtype, rows, vecs):
     shape = tile.TileShape(rows, vecs)
-    load, store_turned, flat = tile.tile_load, tile.tile_store_turned, _simd.flat
+    load, store_turned, flat = tile.tile_load, tile.tile_store_turned, _arrays.flat
 
     @numba.njit
     def run(source, target, at, stride):
@@ -119,7 +119,7 @@ def test_copy_transposed(dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_rows_are_read_transposed(dtype):
-    turned, store, flat = tile.tile_turned, tile.tile_store, _simd.flat
+    turned, store, flat = tile.tile_turned, tile.tile_store, _arrays.flat
 
     @numba.njit
     def whole(source, at, rows, target):

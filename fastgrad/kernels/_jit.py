@@ -55,7 +55,7 @@ def inlined(function):
 
 
 def _inner(function, **options):
-    allocates = "empty" in function.__code__.co_names  # else it has no references to count: a tenth of a first call
+    allocates = "scratch" in function.__code__.co_names  # else it has no references to count: a tenth of a first call
     options = _OPTIONS | {"no_cpython_wrapper": True, "_nrt": allocates, "pipeline_class": InnerCompiler} | options
     return numba.njit(**options)(function)
 

@@ -7,21 +7,10 @@ there are.
 
 import numpy as np
 
+from ._arrays import compact
 from ._jit import device, inlined
 from ._math import INFINITY, exp, expm1, log1p
-from ._simd import (
-    at_largest,
-    compact,
-    first,
-    first_of,
-    fma,
-    lane_sum,
-    lanes,
-    load_masked,
-    select,
-    splat,
-    store_masked,
-)
+from ._simd import at_largest, first, first_of, fma, lane_sum, lanes, load_masked, select, splat, store_masked
 from ._sums import UP_TO_OCTET, along_row, is_element, omit, row_argmax, row_max, row_total, times
 from ._vec import Times
 

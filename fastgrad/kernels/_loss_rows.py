@@ -21,24 +21,11 @@ from typing import NamedTuple
 import numpy as np
 
 from . import _short_rows as short
+from ._arrays import compact, scratch
 from ._jit import device, inlined
 from ._math import INFINITY, exp, log1p
 from ._parts import absent, part
-from ._simd import (
-    compact,
-    empty,
-    first,
-    fma,
-    lane,
-    lanes,
-    load,
-    load_masked,
-    maximum,
-    select,
-    splat,
-    store,
-    store_masked,
-)
+from ._simd import first, fma, lane, lanes, load, load_masked, maximum, select, splat, store, store_masked
 from ._sums import along_row, is_element, omit, row_argmax, row_max, row_total, scalar, times
 
 # --- rows whose target is one class ----------------------------------------------------------------------------------
@@ -199,7 +186,7 @@ def span(S):
 def index_rows(S, given, options, loss, dS, start, stop):
     """Rows of class indices, without smoothing."""
     L = lanes(S)
-    T = empty(S, (_ABOUT + short.MOST) * L)
+    T = scratch(S, (_ABOUT + short.MOST) * L)
     if S.shape[1] <= short.MOST:
         for i in range(start, stop, L):
             short_rows(S, given, options, loss, dS, i, min(L, stop - i), T)

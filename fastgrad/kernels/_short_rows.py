@@ -4,21 +4,10 @@ A group of rows is transposed into a small buffer, where the classes of one row 
 vectors, worked on there, and transposed back. A row alone takes one lane of the same code, and gets the same bits.
 """
 
+from ._arrays import compact
 from ._jit import device, inlined
 from ._math import INFINITY, exp, expm1, log1p
-from ._simd import (
-    absolute,
-    compact,
-    first,
-    lane_numbers,
-    lanes,
-    load,
-    maximum,
-    select,
-    splat,
-    store,
-    store_masked,
-)
+from ._simd import absolute, first, lane_numbers, lanes, load, maximum, select, splat, store, store_masked
 from ._tile import copy_transposed
 
 MOST = 128  # classes: then two arrays take half of the fastest cache

@@ -8,10 +8,11 @@ of these at a time are transposed in registers and multiplied there. The order o
 
 import numpy as np
 
+from ._arrays import compact, flat
 from ._jit import device, inlined
 from ._pack import finish, pack
 from ._parts import absent, part
-from ._simd import compact, first, flat, lanes, load, load_masked, select, splat, store, store_masked
+from ._simd import first, lanes, load, load_masked, select, splat, store, store_masked
 from ._tile import (
     TILE_ROWS,
     TILE_VECS,

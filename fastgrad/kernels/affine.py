@@ -7,10 +7,11 @@ shared between threads. Workers take their tasks one by one: on a busy machine e
 import numpy as np
 from numba import prange
 
+from ._arrays import compact, flag, flat, scratch, take_number
 from ._jit import device, kernel
-from ._product import BLOCK, PRODUCT_PARTS, ceil_div, first_absent_of_product, plan, product, workspaces
+from ._product import BLOCK, PRODUCT_PARTS, ceil_div, count_anew, first_absent_of_product, plan, product, workspaces
 from ._signature import Signature
-from ._simd import compact, first, flag, flat, lanes, load_masked, select, splat, store_masked, take_number
+from ._simd import first, lanes, load_masked, select, splat, store_masked
 from ._tile import TileShape, tile_add, tile_load, tile_store, tile_zeros
 
 AFFINE = Signature("X(...,d) W(m,d) b(m)? -> Y(...,m)")
@@ -68,7 +69,9 @@ def affine(X, W, b, Y, accumulate, threads):
     cuts = plan(Y, X.shape[1], threads)
     tasks, size = cuts[:2]
     workers = min(threads, tasks)
-    work, start, apart = workspaces(size, workers, Y)
+    room, start, apart = workspaces(size, workers, Y)
+    work = scratch(Y, room)
+    count_anew(work)
     for worker in prange(workers):
         affine_tasks(X, W, b, Y, accumulate, cuts, work, start + np.intp(worker) * apart)
 
@@ -79,7 +82,9 @@ def affine_dx(dY, W, dX, accumulate, threads):
     cuts = plan(dX, dY.shape[1], threads)
     tasks, size = cuts[:2]
     workers = min(threads, tasks)
-    work, start, apart = workspaces(size, workers, dX)
+    room, start, apart = workspaces(size, workers, dX)
+    work = scratch(dX, room)
+    count_anew(work)
     for worker in prange(workers):
         own = start + np.intp(worker) * apart
         task = take_number(work)
@@ -94,7 +99,9 @@ def affine_dw(dY, X, dW, accumulate, threads):
     cuts = plan(dW, dY.shape[0], threads)
     tasks, size = cuts[:2]
     workers = min(threads, tasks)
-    work, start, apart = workspaces(size, workers, dW)
+    room, start, apart = workspaces(size, workers, dW)
+    work = scratch(dW, room)
+    count_anew(work)
     for worker in prange(workers):
         own = start + np.intp(worker) * apart
         task = take_number(work)
@@ -167,7 +174,9 @@ def affine_vjp(dY, X, W, dX, dW, db, accumulate, threads):
     """dX[i, j] (+)= Σ_s dY[i, s] W[s, j];  dW[i, j] (+)= Σ_r dY[r, i] X[r, j];  db[i] (+)= Σ_r dY[r, i]"""
     cuts_dX, cuts_dW = plan(dX, dY.shape[1], threads), plan(dW, dY.shape[0], threads)
     workers = min(threads, cuts_dX[0] + cuts_dW[0] + strip_count(db))
-    work, start, apart = workspaces(max(cuts_dX[1], cuts_dW[1]), workers, dX)
+    room, start, apart = workspaces(max(cuts_dX[1], cuts_dW[1]), workers, dX)
+    work = scratch(dX, room)
+    count_anew(work)
     for worker in prange(workers):
         own = start + np.intp(worker) * apart
         vjp_tasks(dY, X, W, dX, dW, db, accumulate, accumulate, cuts_dX, cuts_dW, work, own)
@@ -179,7 +188,9 @@ def affine_jvp(X, W, dX, dW, db, dY, threads):
     cuts = plan(dY, X.shape[1], threads)
     tasks, size = cuts[:2]
     workers = min(threads, tasks)
-    work, start, apart = workspaces(size, workers, dY)
+    room, start, apart = workspaces(size, workers, dY)
+    work = scratch(dY, room)
+    count_anew(work)
     for worker in prange(workers):
         own = start + np.intp(worker) * apart
         task = take_number(work)

@@ -7,10 +7,11 @@ losses added: into a mean or a sum in one order that depends on their number alo
 import numpy as np
 from numba import prange
 
+from ._arrays import compact
 from ._jit import device, inlined, kernel
 from ._loss_rows import INDEX_TARGETS, PROBABILITY_TARGETS, SMOOTHED_TARGETS, span, vector_total
 from ._signature import Signature
-from ._simd import compact, load_masked, select, splat
+from ._simd import load_masked, select, splat
 from ._sums import row_total
 
 CROSS_ENTROPY = Signature("S(...,k) target(...):int weight(k)? sample_weight(...)? -> loss(...)")

@@ -7,11 +7,11 @@ rows as the memory allows; this depends on the shapes alone, and so does the ord
 import numpy as np
 from numba import prange
 
+from ._arrays import as_rows, compact, flag, scratch, some_rows
 from ._jit import device, kernel
 from ._loss_rows import INDEX_TARGETS, PROBABILITY_TARGETS, SMOOTHED_TARGETS, span
 from ._product import PRODUCT_PARTS, count_anew, plan, workspaces
 from ._signature import Signature
-from ._simd import as_rows, compact, empty, flag, some_rows
 from .affine import affine_tasks, first_absent_of_affine, first_absent_of_vjp, strip_count, vjp_tasks
 from .cross_entropy import MEAN, in_range, reduce, reduced
 
@@ -104,7 +104,7 @@ def _in_blocks(name, signature, accepts, targets):
         (n, d), k = X.shape, W.shape[0]
         gradients = dX.shape == X.shape and dW.shape == W.shape
         size = block_rows(n, k, X.itemsize, room)
-        memory = empty(X, min(n, size) * k)
+        memory = scratch(X, min(n, size) * k)
         for first in range(0, max(n, 1), size):  # once for an empty batch, whose dW and db are zeros
             stop = min(n, first + size)
             X_block, dX_block = some_rows(X, first, stop), some_rows(dX, first, stop)
@@ -116,7 +116,9 @@ def _in_blocks(name, signature, accepts, targets):
             cuts, cuts_dX, cuts_dW = plan(S, d, threads), plan(dX_block, k, threads), plan(dW, stop - first, threads)
             tasks = cuts_dX[0] + cuts_dW[0] + strip_count(db) if gradients else 0
             workers = min(threads, max(cuts[0], tasks))
-            work, start, apart = workspaces(max(cuts[1], max(cuts_dX[1], cuts_dW[1])), workers, X)
+            room_of_tasks, start, apart = workspaces(max(cuts[1], max(cuts_dX[1], cuts_dW[1])), workers, X)
+            work = scratch(X, room_of_tasks)
+            count_anew(work)
             for worker in prange(workers):
                 own = start + np.intp(worker) * apart
                 affine_tasks(X_block, W, b, S, flag(False), cuts, work, own)

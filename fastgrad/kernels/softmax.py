@@ -13,9 +13,10 @@ from numba import prange
 
 from . import _long_rows as long
 from . import _short_rows as short
+from ._arrays import as_rows, compact, scratch, some_rows
 from ._jit import device, inlined, kernel
 from ._signature import Signature
-from ._simd import as_rows, compact, empty, first, lanes, some_rows
+from ._simd import first, lanes
 from ._tile import copy_transposed
 
 SOFTMAX = Signature("S(...,k) -> Y(...,k)", inplace=True)
@@ -47,10 +48,10 @@ def _work(rows, inputs, A, B, out, accumulate, short_rows, inner, part, parts):
     together = L if short_rows else max(1, _GROUP * L // max(k, 1))
     if inner != 1:
         together = max(1, min(L, _WORKSPACE // max(3 * parts * k * A.itemsize, 1)))
-    T = empty(A, 2 * short.MOST * L if short_rows else 3 * together)
-    M = empty(np.int64, 0 if short_rows else together)
+    T = scratch(A, 2 * short.MOST * L if short_rows else 3 * together)
+    M = scratch(np.int64, 0 if short_rows else together)
     turned = together * k if inner != 1 else 0
-    room, room_B, room_out = empty(A, turned), empty(A, turned * (inputs - 1)), empty(A, turned * (out.ndim - 1))
+    room, room_B, room_out = scratch(A, turned), scratch(A, turned * (inputs - 1)), scratch(A, turned * (out.ndim - 1))
     a, b, result = A, B, out
     groups = (n + together - 1) // together if k else 0
     for group in range(groups * part // parts, groups * (part + 1) // parts):
