@@ -1,4 +1,6 @@
-"""Arrays within kernels: parts of them, and scratch memory on the stack and on the heap."""
+"""Arrays within kernels: parts of them, and memory of their own."""
+
+from concurrent.futures import ThreadPoolExecutor
 
 import numba
 import numpy as np
@@ -6,7 +8,8 @@ import pytest
 from numba.core.runtime import _nrt_python, rtsys
 from problems import DTYPES
 
-from fastgrad.kernels._arrays import as_rows, flag, flat, scratch, some_rows
+from fastgrad.kernels import _arrays
+from fastgrad.kernels._arrays import as_rows, borrowed, flag, flat, give_back, some_rows
 
 ON_STACK = 2**14  # bytes
 
@@ -41,32 +44,74 @@ def test_some_rows_of_vectors_end_with_them():
 
 
 @pytest.mark.parametrize(("like", "itemsize"), [(np.ones(1, np.float32), 4), (np.ones(1), 8), (np.int64, 8)])
-def test_scratch_is_ones_own_and_freed(like, itemsize):
-    """Below, at and beyond what is on the stack, twice in one function and again and again in a loop."""
+def test_borrowed_memory_is_ones_own(like, itemsize):
+    """Below, at and beyond what is on the stack and what is kept, three at a time, again and again."""
 
     @numba.njit
     def work(size, times):
         wrong = 0
         for _ in range(times):
-            one, other = scratch(like, size), scratch(like, size)
+            one, two, three = borrowed(like, size), borrowed(like, 2 * size), borrowed(like, size)
             for i in range(size):
-                one[i], other[i] = i, -i
+                one[i], two[i], two[size + i], three[i] = i, 2 * i, -i, 3 * i
             for i in range(size):
-                wrong += one[i] != i or other[i] != -i
-            wrong += one.size != size or one.ctypes.data % 64 != 0 or other.ctypes.data % 64 != 0
+                wrong += one[i] != i or two[i] != 2 * i or two[size + i] != -i or three[i] != 3 * i
+            wrong += one.size != size or two.size != 2 * size
+            for vector in (one, two, three):
+                wrong += vector.ctypes.data % 64 != 0
+                give_back(vector)
         return wrong
 
-    for size in (0, 1, ON_STACK // itemsize, ON_STACK // itemsize + 1, ON_STACK):
-        assert work(size, 2) == 0
+    for size in (0, 1, ON_STACK // itemsize, ON_STACK // itemsize + 1, ON_STACK, 2**23 // itemsize, 2**24 // itemsize):
+        assert work(size, 3) == 0
+
+
+def test_borrowed_memory_is_used_again_and_bounded():
+    """Numba counts what it allocates and frees: of two blocks at a time, nothing new after the first time."""
+    for slot in _arrays._kept:  # what other tests have left there is nobody's now
+        slot.value = 0
+
+    @numba.njit
+    def work(size):
+        one, other = borrowed(np.float64, size), borrowed(np.float64, size)
+        one[0], other[0] = 1, 2
+        give_back(one)
+        give_back(other)
+
+    def allocated(size, times):
         _nrt_python.memsys_enable_stats()
         try:
             before = rtsys.get_allocation_stats()
-            work(size, 3)
+            for _ in range(times):
+                work(size)
             after = rtsys.get_allocation_stats()
         finally:
             _nrt_python.memsys_disable_stats()
-        assert after.alloc - before.alloc == (6 if size * itemsize > ON_STACK else 0)
-        assert after.free - before.free == after.alloc - before.alloc
+        return after.alloc - before.alloc, after.free - before.free
+
+    work(2**17)
+    assert allocated(2**17, 5) == (0, 0)
+    assert allocated(2**16, 5) == (0, 0)  # less fits
+    assert allocated(2**18, 5) == (2, 2)  # more takes the place of what was kept
+    assert allocated(2**22, 5) == (10, 12)  # 32 MiB are not kept
+
+
+def test_threads_never_have_the_same_memory():
+    @numba.njit(nogil=True)
+    def work(number, times):
+        wrong = 0
+        for _ in range(times):
+            mine = borrowed(np.float64, 5000)
+            for i in range(mine.size):
+                mine[i] = number
+            for i in range(mine.size):
+                wrong += mine[i] != number
+            give_back(mine)
+        return wrong
+
+    work(0, 1)
+    with ThreadPoolExecutor(8) as pool:
+        assert not any(pool.map(work, range(8), [200] * 8))
 
 
 def test_a_flag_is_no_literal():

@@ -199,13 +199,14 @@ class _Passes(PassManager):
 _REPLACED = {NopythonTypeInference: _InferTypes, NativeLowering: _LowerToLLVM}
 
 # Of no use to functions that kernels are made of, and a fifth of the time: closures, generators, inlining before LLVM
-# does it, array expressions, and where no references are counted, the ends of the lives of variables.
+# does it, array expressions, and as no references are counted, the ends of the lives of variables.
 _SPARED = (
     DumpParforDiagnostics,
     FindLiterallyCalls,
     InlineClosureLikes,
     InlineInlinables,
     InlineOverloads,
+    IRLegalization,
     IRProcessing,
     LiteralPropagationSubPipelinePass,
     LiteralUnroll,
@@ -215,29 +216,24 @@ _SPARED = (
     RewriteDynamicRaises,
     WithLifting,
 )
-_SPARED_UNCOUNTED = (*_SPARED, IRLegalization)
 
 
 class OuterCompiler(CompilerBase):
     """For an entry, into which its check is inlined, and for what is parallel."""
 
     library: type[_ChooseLibrary] = _ChooseOuterLibrary
-
-    def spared(self):
-        return ()
+    spared: tuple = ()
 
     def define_pipelines(self):
         numbas, passes = DefaultPassBuilder.define_nopython_pipeline(self.state), _Passes("fastgrad")
-        spared = self.spared()
-        passes.passes = [(_REPLACED.get(step, step), text) for step, text in numbas.passes if step not in spared]
+        passes.passes = [(_REPLACED.get(step, step), text) for step, text in numbas.passes if step not in self.spared]
         passes.add_pass_after(self.library, AnnotateTypes)
         passes.finalize()
         return [passes]
 
 
 class PartCompiler(OuterCompiler):
-    def spared(self):
-        return _SPARED if self.state.flags.nrt else _SPARED_UNCOUNTED
+    spared = _SPARED
 
 
 class InnerCompiler(PartCompiler):

@@ -19,8 +19,9 @@ from ._compiling import InnerCompiler, OuterCompiler, uncollected
 from ._signature import fits
 
 # nogil: other Python threads go on meanwhile. error_model: x / 0 is inf, as in NumPy. No fastmath, ever: it would let
-# LLVM reorder sums and drop NaN. Only prange is parallel: Numba's own reductions depend on the number of threads.
-_OPTIONS = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
+# LLVM reorder sums and drop NaN. Only prange is parallel: Numba's own reductions depend on the number of threads. No
+# references are counted: arrays live as long as the call, and to count would take 50 ns for each.
+_OPTIONS = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True, "_nrt": False}
 _NOT_PRANGE = ("comprehension", "reduction", "inplace_binop", "setitem", "numpy", "stencil", "fusion")
 _PARALLEL = {"prange": True} | dict.fromkeys(_NOT_PRANGE, False)
 
@@ -55,8 +56,7 @@ def inlined(function):
 
 
 def _inner(function, **options):
-    allocates = "scratch" in function.__code__.co_names  # else it has no references to count: a tenth of a first call
-    options = _OPTIONS | {"no_cpython_wrapper": True, "_nrt": allocates, "pipeline_class": InnerCompiler} | options
+    options = _OPTIONS | {"no_cpython_wrapper": True, "pipeline_class": InnerCompiler} | options
     return numba.njit(**options)(function)
 
 
@@ -80,7 +80,7 @@ def kernel(signature, cost, accepts=_any, options=None, parts=(), first_absent=_
     """
 
     def decorate(loops):
-        inner = _inner(loops, _nrt=True)
+        inner = _inner(loops)
         accepted, absent_of = (numba.njit(inline="always")(function) for function in (accepts, first_absent))
         parallel = cached(loops, loops, "parallel", parallel=_PARALLEL) if cost else None
 
@@ -99,8 +99,7 @@ def kernel(signature, cost, accepts=_any, options=None, parts=(), first_absent=_
             return _DONE
 
         count = loops.__code__.co_argcount
-        # Arrays live as long as the call: counting references to them would take 50 ns for each.
-        entry = cached(_with_arguments(count, run_serially), loops, "entry", _nrt=False)
+        entry = cached(_with_arguments(count, run_serially), loops, "entry")
         compile_entry = entry._compile_for_args
 
         def compile_for_plain(*args):

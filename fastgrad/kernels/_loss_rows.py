@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from . import _short_rows as short
-from ._arrays import compact, scratch
+from ._arrays import borrowed, compact, give_back
 from ._jit import device, inlined
 from ._math import INFINITY, exp, log1p
 from ._parts import absent, part
@@ -186,12 +186,13 @@ def span(S):
 def index_rows(S, given, options, loss, dS, start, stop):
     """Rows of class indices, without smoothing."""
     L = lanes(S)
-    T = scratch(S, (_ABOUT + short.MOST) * L)
+    T = borrowed(S, (_ABOUT + short.MOST) * L)
     if S.shape[1] <= short.MOST:
         for i in range(start, stop, L):
             short_rows(S, given, options, loss, dS, i, min(L, stop - i), T)
     else:
         long_rows(S, given, options, loss, dS, start, stop - start, T)
+    give_back(T)
 
 
 # --- rows whose target is spread over the classes --------------------------------------------------------------------

@@ -29,7 +29,7 @@ class Part:
     def __init__(self, function, kinds):
         self.__name__, self.__doc__ = function.__name__, function.__doc__
         self._name, self._kinds = f"{function.__module__}.{function.__qualname__}", kinds
-        dispatcher = cached(function, function, "part", PartCompiler, no_cpython_wrapper=True, _nrt=False)
+        dispatcher = cached(function, function, "part", PartCompiler, no_cpython_wrapper=True)
         self.dispatchers = {"part": dispatcher}
         self.slots = {dtype: ctypes.c_void_p() for dtype in ("float32", "float64")}
         for dtype, slot in self.slots.items():

@@ -7,7 +7,7 @@ shared between threads. Workers take their tasks one by one: on a busy machine e
 import numpy as np
 from numba import prange
 
-from ._arrays import compact, flag, flat, scratch, take_number
+from ._arrays import borrowed, compact, flag, flat, give_back, take_number
 from ._jit import device, kernel
 from ._product import BLOCK, PRODUCT_PARTS, ceil_div, count_anew, first_absent_of_product, plan, product, workspaces
 from ._signature import Signature
@@ -70,10 +70,11 @@ def affine(X, W, b, Y, accumulate, threads):
     tasks, size = cuts[:2]
     workers = min(threads, tasks)
     room, start, apart = workspaces(size, workers, Y)
-    work = scratch(Y, room)
+    work = borrowed(Y, room)
     count_anew(work)
     for worker in prange(workers):
         affine_tasks(X, W, b, Y, accumulate, cuts, work, start + np.intp(worker) * apart)
+    give_back(work)
 
 
 @kernel(AFFINE_DX, cost=_MULTIPLY_ADD, parts=PRODUCT_PARTS, first_absent=_first_absent_of_dx)
@@ -83,7 +84,7 @@ def affine_dx(dY, W, dX, accumulate, threads):
     tasks, size = cuts[:2]
     workers = min(threads, tasks)
     room, start, apart = workspaces(size, workers, dX)
-    work = scratch(dX, room)
+    work = borrowed(dX, room)
     count_anew(work)
     for worker in prange(workers):
         own = start + np.intp(worker) * apart
@@ -91,6 +92,7 @@ def affine_dx(dY, W, dX, accumulate, threads):
         while task < tasks:
             product(dY, flag(False), W, flag(True), dX, flat(dX)[:0], accumulate, cuts, task, work, own)
             task = take_number(work)
+    give_back(work)
 
 
 @kernel(AFFINE_DW, cost=_MULTIPLY_ADD, parts=PRODUCT_PARTS, first_absent=_first_absent_of_dw)
@@ -100,7 +102,7 @@ def affine_dw(dY, X, dW, accumulate, threads):
     tasks, size = cuts[:2]
     workers = min(threads, tasks)
     room, start, apart = workspaces(size, workers, dW)
-    work = scratch(dW, room)
+    work = borrowed(dW, room)
     count_anew(work)
     for worker in prange(workers):
         own = start + np.intp(worker) * apart
@@ -108,6 +110,7 @@ def affine_dw(dY, X, dW, accumulate, threads):
         while task < tasks:
             product(dY, flag(True), X, flag(True), dW, flat(dW)[:0], accumulate, cuts, task, work, own)
             task = take_number(work)
+    give_back(work)
 
 
 _STRIP = TileShape(1, 8)
@@ -175,11 +178,12 @@ def affine_vjp(dY, X, W, dX, dW, db, accumulate, threads):
     cuts_dX, cuts_dW = plan(dX, dY.shape[1], threads), plan(dW, dY.shape[0], threads)
     workers = min(threads, cuts_dX[0] + cuts_dW[0] + strip_count(db))
     room, start, apart = workspaces(max(cuts_dX[1], cuts_dW[1]), workers, dX)
-    work = scratch(dX, room)
+    work = borrowed(dX, room)
     count_anew(work)
     for worker in prange(workers):
         own = start + np.intp(worker) * apart
         vjp_tasks(dY, X, W, dX, dW, db, accumulate, accumulate, cuts_dX, cuts_dW, work, own)
+    give_back(work)
 
 
 @kernel(AFFINE_JVP, cost=2 * _MULTIPLY_ADD, parts=PRODUCT_PARTS, first_absent=_first_absent_of_affine)
@@ -189,7 +193,7 @@ def affine_jvp(X, W, dX, dW, db, dY, threads):
     tasks, size = cuts[:2]
     workers = min(threads, tasks)
     room, start, apart = workspaces(size, workers, dY)
-    work = scratch(dY, room)
+    work = borrowed(dY, room)
     count_anew(work)
     for worker in prange(workers):
         own = start + np.intp(worker) * apart
@@ -199,6 +203,7 @@ def affine_jvp(X, W, dX, dW, db, dY, threads):
             if dW.size:
                 product(X, flag(False), dW, flag(False), dY, db[:0], flag(True), cuts, task, work, own)
             task = take_number(work)
+    give_back(work)
 
 
 @kernel(AFFINE_JACOBIAN, cost=1.0)

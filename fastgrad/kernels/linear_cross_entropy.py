@@ -7,7 +7,7 @@ rows as the memory allows; this depends on the shapes alone, and so does the ord
 import numpy as np
 from numba import prange
 
-from ._arrays import as_rows, compact, flag, scratch, some_rows
+from ._arrays import as_rows, borrowed, compact, flag, give_back, some_rows
 from ._jit import device, kernel
 from ._loss_rows import INDEX_TARGETS, PROBABILITY_TARGETS, SMOOTHED_TARGETS, span
 from ._product import PRODUCT_PARTS, count_anew, plan, workspaces
@@ -104,7 +104,7 @@ def _in_blocks(name, signature, accepts, targets):
         (n, d), k = X.shape, W.shape[0]
         gradients = dX.shape == X.shape and dW.shape == W.shape
         size = block_rows(n, k, X.itemsize, room)
-        memory = scratch(X, min(n, size) * k)
+        memory = borrowed(X, min(n, size) * k)
         for first in range(0, max(n, 1), size):  # once for an empty batch, whose dW and db are zeros
             stop = min(n, first + size)
             X_block, dX_block = some_rows(X, first, stop), some_rows(dX, first, stop)
@@ -117,7 +117,7 @@ def _in_blocks(name, signature, accepts, targets):
             tasks = cuts_dX[0] + cuts_dW[0] + strip_count(db) if gradients else 0
             workers = min(threads, max(cuts[0], tasks))
             room_of_tasks, start, apart = workspaces(max(cuts[1], max(cuts_dX[1], cuts_dW[1])), workers, X)
-            work = scratch(X, room_of_tasks)
+            work = borrowed(X, room_of_tasks)
             count_anew(work)
             for worker in prange(workers):
                 own = start + np.intp(worker) * apart
@@ -132,6 +132,8 @@ def _in_blocks(name, signature, accepts, targets):
                 for worker in prange(workers):
                     own = start + np.intp(worker) * apart
                     vjp_tasks(dS, X_block, W, dX_block, dW, db, flag(False), first > 0, cuts_dX, cuts_dW, work, own)
+            give_back(work)
+        give_back(memory)
         if k == 0:
             for i in range(n):
                 loss[i] = 0

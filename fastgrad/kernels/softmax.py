@@ -13,7 +13,7 @@ from numba import prange
 
 from . import _long_rows as long
 from . import _short_rows as short
-from ._arrays import as_rows, compact, scratch, some_rows
+from ._arrays import as_rows, borrowed, compact, give_back, some_rows
 from ._jit import device, inlined, kernel
 from ._signature import Signature
 from ._simd import first, lanes
@@ -48,10 +48,10 @@ def _work(rows, inputs, A, B, out, accumulate, short_rows, inner, part, parts):
     together = L if short_rows else max(1, _GROUP * L // max(k, 1))
     if inner != 1:
         together = max(1, min(L, _WORKSPACE // max(3 * parts * k * A.itemsize, 1)))
-    T = scratch(A, 2 * short.MOST * L if short_rows else 3 * together)
-    M = scratch(np.int64, 0 if short_rows else together)
-    turned = together * k if inner != 1 else 0
-    room, room_B, room_out = scratch(A, turned), scratch(A, turned * (inputs - 1)), scratch(A, turned * (out.ndim - 1))
+    T = borrowed(A, 2 * short.MOST * L if short_rows else 3 * together)
+    M = borrowed(np.int64, 0 if short_rows else together)
+    turned = together * k if inner != 1 else 0  # elements of the rows of one array
+    rooms = borrowed(A, 3 * turned)
     a, b, result = A, B, out
     groups = (n + together - 1) // together if k else 0
     for group in range(groups * part // parts, groups * (part + 1) // parts):
@@ -59,20 +59,23 @@ def _work(rows, inputs, A, B, out, accumulate, short_rows, inner, part, parts):
         count = min(together, n - i)
         if inner != 1:
             i = 0
-            a = b = as_rows(room, count, k)
+            a = b = as_rows(rooms, count, k)
             turn(A, first_row, inner, a, False)
             if inputs > 1:
-                b = as_rows(room_B, count, k)
+                b = as_rows(some_rows(rooms, turned, 3 * turned), count, k)
                 turn(B, first_row, inner, b, False)
             if out.ndim == 1:
                 result = some_rows(out, first_row, n)
             else:
-                result = as_rows(room_out, count, k)
+                result = as_rows(some_rows(rooms, 2 * turned, 3 * turned), count, k)
                 if accumulate:
                     turn(out, first_row, inner, result, False)
         rows(a, b, result, i, i + count, T, M, accumulate)
         if inner != 1 and out.ndim > 1:
             turn(out, first_row, inner, result, True)
+    for room in (T, rooms):
+        give_back(room)
+    give_back(M)
 
 
 @device
