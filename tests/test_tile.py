@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from problems import DTYPES
 
-from fastgrad.kernels import _arrays, _simd
+from fastgrad.kernels import _arrays, _simd, _transpose
 from fastgrad.kernels import _tile as tile
 
 L = {np.float32: 16, np.float64: 8}
@@ -65,7 +65,7 @@ def test_only_the_wanted_part_is_stored(dtype):
 @pytest.mark.parametrize(("rows", "vecs"), [(1, 1), (2, 1), (4, 1), (6, 1), (8, 1), (4, 2)])
 def test_a_tile_is_stored_transposed(dtype, rows, vecs):
     shape = tile.TileShape(rows, vecs)
-    load, store_turned, flat = tile.tile_load, tile.tile_store_turned, _arrays.flat
+    load, store_turned, flat = tile.tile_load, _transpose.tile_store_turned, _arrays.flat
 
     @numba.njit
     def run(source, target, at, stride):
@@ -91,7 +91,7 @@ def test_a_tile_fills_the_registers_and_no_more():
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_copy_transposed(dtype):
     lanes = L[dtype]
-    copy, first = tile.copy_transposed, _simd.first
+    copy, first = _transpose.copy_transposed, _simd.first
 
     @numba.njit
     def whole(source, at, stride, target, to, width):
@@ -119,7 +119,7 @@ def test_copy_transposed(dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_rows_are_read_transposed(dtype):
-    turned, store, flat = tile.tile_turned, tile.tile_store, _arrays.flat
+    turned, store, flat = _transpose.tile_turned, tile.tile_store, _arrays.flat
 
     @numba.njit
     def whole(source, at, rows, target):

@@ -60,7 +60,8 @@ def _inner(function, **options):
     return numba.njit(**options)(function)
 
 
-def _any(args):
+def anything(args):
+    """Accepts all values."""
     return True
 
 
@@ -68,7 +69,7 @@ def _none(args):
     return 0
 
 
-def kernel(signature, cost, accepts=_any, options=None, parts=(), first_absent=_none):
+def kernel(signature, cost, accepts=anything, options=None, parts=(), first_absent=_none):
     """Makes a loop nest over plain arrays callable: first the arrays of the signature, then options.
 
     Called, it returns whether the arrays fit together; where they do not, nothing is touched. Other arrays raise

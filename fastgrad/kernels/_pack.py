@@ -3,7 +3,8 @@
 from ._arrays import compact
 from ._jit import device
 from ._simd import first, lanes, load, load_masked, select, splat, store, store_masked
-from ._tile import TILE_VECS, TURNED, TileShape, tile_load, tile_store, tile_turned
+from ._tile import TILE_VECS, TURNED, TileShape, tile_load, tile_store
+from ._transpose import tile_turned
 
 # How a row of a source is spread over panels: that many panels, and vectors in a row of each.
 _GROUP = 4

@@ -73,7 +73,7 @@ def cut(size, step, most, pieces):
 def _large_plan(m, n, L, itemsize, threads):
     """Rows and columns of a task, tasks across, tasks in all."""
     most = WORKSPACE // (threads * itemsize * 2)  # elements of the totals: the panels take less than as much again
-    columns = cut(n, TILE_VECS * L, int(most**0.5), np.intp(1))
+    columns = cut(n, TILE_VECS * L, np.intp(most**0.5), np.intp(1))
     across = ceil_div(n, columns)
     most = min(most // columns, 2 * GROUP // (BLOCK * itemsize))
     rows = cut(m, TILE_ROWS, most, ceil_div(threads, max(across, 1)))

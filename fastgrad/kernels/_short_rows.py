@@ -8,7 +8,7 @@ from ._arrays import compact
 from ._jit import device, inlined
 from ._math import INFINITY, exp, expm1, log1p
 from ._simd import absolute, first, lane_numbers, lanes, load, maximum, select, splat, store, store_masked
-from ._tile import copy_transposed
+from ._transpose import copy_transposed
 
 MOST = 128  # classes: then two arrays take half of the fastest cache
 _BLOCK = 32  # classes that are summed on their own

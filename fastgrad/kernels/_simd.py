@@ -1,4 +1,5 @@
-"""What is done with vectors: with `_vec.py`, `_tile.py`, `_arrays.py` and `_signature.py`, all that knows LLVM.
+"""What is done with vectors: with `_vec.py`, `_tile.py`, `_transpose.py`, `_arrays.py` and `_signature.py`, all that
+knows LLVM.
 
 Numba leaves vectorising to LLVM's guess; kernels say what they mean instead. A function below is one or a few LLVM
 instructions, inlined where it is called.

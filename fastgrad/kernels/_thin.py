@@ -28,11 +28,10 @@ from ._tile import (
     tile_splat,
     tile_store,
     tile_store_part,
-    tile_store_turned,
-    tile_turned,
     tile_width,
     tile_zeros,
 )
+from ._transpose import tile_store_turned, tile_turned
 
 CACHE_WAY = 4096  # bytes: what lies multiples of it apart meets in one set of the first cache, which holds few
 BLOCK = 256  # terms of a sum in one register: |error| ≤ (BLOCK + K / BLOCK + 2) eps Σ|terms|

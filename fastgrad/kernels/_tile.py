@@ -11,7 +11,7 @@ from numba.core import cgutils, types
 from numba.core.datamodel import models
 from numba.extending import intrinsic, register_model
 
-from ._vec import I32, Vec, broadcast, call, compile_time, cpu_features, field, joined, masked_load, masked_store, taken
+from ._vec import I32, Vec, broadcast, call, compile_time, cpu_features, field, masked_load, masked_store
 
 # Accumulators, a row of vectors and a broadcast fill the registers: 32 of 64 bytes with AVX-512; 16 of 32 bytes with
 # AVX2, where a Vec is two; 32 of 16 bytes with NEON, where it is four. A multiply-add takes four cycles and two start
@@ -73,13 +73,13 @@ def tile_width(typingctx, shape, like):
     return types.intp(shape, like), lambda context, builder, sig, args: context.get_constant(types.intp, width)
 
 
-def _pointer(context, builder, array_type, array, at, pointee):
+def pointer_to(context, builder, array_type, array, at, pointee):
     """Pointer to element `at` of an array taken as flat."""
     data = field(context, builder, array_type, array, "data")
     return builder.bitcast(builder.gep(data, [at]), pointee.as_pointer())
 
 
-def _row_pointers(context, builder, array_type, array, at, stride, count, pointee):
+def row_pointers(context, builder, array_type, array, at, stride, count, pointee):
     """Pointers to the elements at, at + stride, at + 2 stride, …"""
     data, pointers = field(context, builder, array_type, array, "data"), []
     for _ in range(count):
@@ -88,12 +88,7 @@ def _row_pointers(context, builder, array_type, array, at, stride, count, pointe
     return pointers
 
 
-def _opaque(builder, value):
-    """The value, of unknown origin: LLVM spends long on the induction of many addresses in a loop, for nothing."""
-    return builder.asm(ir.FunctionType(value.type, [value.type]), "", "=r,0", [value], False)
-
-
-def _next(builder, pointer, count):
+def next_to(builder, pointer, count):
     return builder.gep(pointer, [ir.Constant(I32, count)])
 
 
@@ -111,10 +106,10 @@ def tile_load(typingctx, array, at, stride, shape):
 
     def codegen(context, builder, sig, args):
         vector = context.get_value_type(tile.vec)
-        rows = _row_pointers(context, builder, array, *args[:3], tile.rows, vector)
+        rows = row_pointers(context, builder, array, *args[:3], tile.rows, vector)
         value = ir.Constant(context.get_value_type(tile), ir.Undefined)
         for row, c, place in tile.registers():
-            loaded = builder.load(_next(builder, rows[row], c), align=tile.vec.itemsize)
+            loaded = builder.load(next_to(builder, rows[row], c), align=tile.vec.itemsize)
             value = builder.insert_value(value, loaded, place)
         return value
 
@@ -129,7 +124,7 @@ def tile_load_masked(typingctx, array, at, stride, shape, mask):
     def codegen(context, builder, sig, args):
         vector = context.get_value_type(tile.vec)
         value = ir.Constant(context.get_value_type(tile), ir.Undefined)
-        rows = _row_pointers(context, builder, array, *args[:3], tile.rows, vector)
+        rows = row_pointers(context, builder, array, *args[:3], tile.rows, vector)
         for p, row in enumerate(rows):
             loaded = masked_load(builder, row, tile.vec, args[4], ir.Constant(vector, None))
             value = builder.insert_value(value, loaded, p)
@@ -144,9 +139,11 @@ def tile_store(typingctx, tile, array, at, stride):
 
     def codegen(context, builder, sig, args):
         vector = context.get_value_type(tile.vec)
-        rows = _row_pointers(context, builder, array, *args[1:], tile.rows, vector)
+        rows = row_pointers(context, builder, array, *args[1:], tile.rows, vector)
         for row, c, place in tile.registers():
-            builder.store(builder.extract_value(args[0], place), _next(builder, rows[row], c), align=tile.vec.itemsize)
+            builder.store(
+                builder.extract_value(args[0], place), next_to(builder, rows[row], c), align=tile.vec.itemsize
+            )
         return context.get_dummy_value()
 
     return types.none(tile, array, types.intp, types.intp), codegen
@@ -160,7 +157,7 @@ def tile_store_part(typingctx, tile, array, at, stride, rows, columns):
         value, array_value, at, stride, rows, columns = args
         vector = context.get_value_type(tile.vec)
         count = tile.vec.lanes
-        pointers = _row_pointers(context, builder, array, array_value, at, stride, tile.rows, vector)
+        pointers = row_pointers(context, builder, array, array_value, at, stride, tile.rows, vector)
         # Compared in 32 bits, which is half the work: no tile is that wide.
         most = ir.Constant(columns.type, tile.vecs * count)
         fewer = builder.select(builder.icmp_signed("<", columns, most), columns, most)
@@ -173,86 +170,12 @@ def tile_store_part(typingctx, tile, array, at, stride, rows, columns):
             if c == 0:
                 wanted_row = builder.icmp_signed("<", ir.Constant(rows.type, row), rows)
             mask = builder.select(wanted_row, masks[c], ir.Constant(masks[c].type, None))
-            masked_store(builder, builder.extract_value(value, place), _next(builder, pointers[row], c), tile.vec, mask)
+            masked_store(
+                builder, builder.extract_value(value, place), next_to(builder, pointers[row], c), tile.vec, mask
+            )
         return context.get_dummy_value()
 
     return types.none(tile, array, *(types.intp,) * 4), codegen
-
-
-@intrinsic
-def tile_store_turned(typingctx, tile, array, at, stride):
-    """array[at + q stride + p] = tile[p, q], transposed in registers
-
-    Each column is written in whole pieces of 16 bytes, the first one first: what spills over its end is overwritten by
-    the next column, and up to 3 elements follow the last.
-    """
-
-    def codegen(context, builder, sig, args):
-        value, array_value, at, stride = args
-        at = _opaque(builder, at)
-        vector = context.get_value_type(tile.vec)
-        quad = 16 // tile.vec.itemsize
-        piece = ir.VectorType(vector.element, quad)
-        for c in range(tile.vecs):
-            rows = [builder.extract_value(value, p * tile.vecs + c) for p in range(tile.rows)]
-            rows += rows[-1:] * (-len(rows) % quad)
-            squares = [_turned(builder, rows[p : p + quad]) for p in range(0, len(rows), quad)]
-            for q in range(tile.vec.lanes):
-                place = _pointer(context, builder, array, array_value, at, piece)
-                for k, square in enumerate(squares):
-                    part = _cut(builder, square[q % quad])[q // quad]
-                    builder.store(part, _next(builder, place, k), align=tile.vec.itemsize)
-                at = builder.add(at, stride)
-        return context.get_dummy_value()
-
-    return types.none(tile, array, types.intp, types.intp), codegen
-
-
-@intrinsic
-def tile_turned(typingctx, source, at, stride, rows, terms):
-    """tile[k, p] = source[at + p stride + k], k over the lanes of a Vec and p over 8: transposed in registers.
-
-    From row `rows` on, the last is repeated, and from k = `terms` on, no source is read and the tile is 0; `terms` is
-    None where all are wanted.
-    """
-    tile = Tile(source.dtype, Vec(source.dtype).lanes, 1, TURNED)
-
-    def codegen(context, builder, sig, args):
-        source_value, at, stride, rows, terms_value = args
-        vec, quad = tile.vec, 16 // tile.vec.itemsize
-        piece = ir.VectorType(context.get_value_type(vec).element, quad)
-        at = _opaque(builder, at)
-        pieces = []
-        for p in range(vec.lanes):
-            place = _pointer(context, builder, source, source_value, at, piece)
-            places = [_next(builder, place, c) for c in range(4)]
-            if terms == types.none:
-                pieces.append([builder.load(place, align=vec.itemsize) for place in places])
-            else:
-                pieces.append(_first_pieces(builder, places, vec, terms_value))
-            another = builder.icmp_signed("<", ir.Constant(rows.type, p + 1), rows)
-            at = builder.add(at, builder.select(another, stride, ir.Constant(stride.type, 0)))
-        value = ir.Constant(context.get_value_type(tile), ir.Undefined)
-        for k, line in enumerate(_transposed(builder, pieces)):
-            value = builder.insert_value(value, line, k)
-        return value
-
-    return tile(source, *(types.intp,) * 3, terms), codegen
-
-
-def _first_pieces(builder, places, vec, terms):
-    """A vector in pieces of 16 bytes, of which `terms` elements are read and the others are 0."""
-    quad = 16 // vec.itemsize
-    piece = places[0].type.pointee
-    wanted = broadcast(builder, terms, ir.VectorType(terms.type, quad))
-    masks = [
-        builder.icmp_signed("<", ir.Constant(wanted.type, list(range(c * quad, c * quad + quad))), wanted)
-        for c in range(4)
-    ]
-    return [
-        masked_load(builder, place, vec, mask, ir.Constant(piece, None))
-        for place, mask in zip(places, masks, strict=True)
-    ]
 
 
 @intrinsic
@@ -261,13 +184,13 @@ def tile_prefetch(typingctx, shape, B, b):
 
     def codegen(context, builder, sig, args):
         line, anything = ir.VectorType(I32, 16), ir.IntType(8).as_pointer()
-        place = _pointer(context, builder, B, args[1], args[2], line)
+        place = pointer_to(context, builder, B, args[1], args[2], line)
         prefetch = cgutils.get_or_insert_function(
             builder.module, ir.FunctionType(ir.VoidType(), [anything, I32, I32, I32]), "llvm.prefetch.p0"
         )
         how = [ir.Constant(I32, number) for number in (0, 3, 1)]  # to read, into the first cache, data
         for c in range(shape.vecs):
-            builder.call(prefetch, [builder.bitcast(_next(builder, place, c), anything), *how])
+            builder.call(prefetch, [builder.bitcast(next_to(builder, place, c), anything), *how])
         return context.get_dummy_value()
 
     return types.none(shape, B, types.intp), codegen
@@ -294,10 +217,10 @@ def tile_rank1(typingctx, tile, A, a, stride, rows, B, b):
     def codegen(context, builder, sig, args):
         total, a_array, a, stride, rows, b_array, b = args
         vector = context.get_value_type(tile.vec)
-        right = _pointer(context, builder, B, b_array, b, vector)
-        row_of_b = [builder.load(_next(builder, right, c), align=tile.vec.itemsize) for c in range(tile.vecs)]
+        right = pointer_to(context, builder, B, b_array, b, vector)
+        row_of_b = [builder.load(next_to(builder, right, c), align=tile.vec.itemsize) for c in range(tile.vecs)]
         for p in range(tile.rows):
-            left = _pointer(context, builder, A, a_array, a, vector.element)
+            left = pointer_to(context, builder, A, a_array, a, vector.element)
             element = broadcast(builder, builder.load(left), vector)
             for c in range(tile.vecs):
                 place = p * tile.vecs + c
@@ -317,10 +240,10 @@ def tile_splat(typingctx, array, at, shape):
 
     def codegen(context, builder, sig, args):
         vector = context.get_value_type(tile.vec)
-        first = _pointer(context, builder, array, *args[:2], vector.element)
+        first = pointer_to(context, builder, array, *args[:2], vector.element)
         value = ir.Constant(context.get_value_type(tile), ir.Undefined)
         for p in range(tile.rows):
-            value = builder.insert_value(value, broadcast(builder, builder.load(_next(builder, first, p)), vector), p)
+            value = builder.insert_value(value, broadcast(builder, builder.load(next_to(builder, first, p)), vector), p)
         return value
 
     return tile(array, types.intp, shape), codegen
@@ -337,107 +260,16 @@ def tile_product(typingctx, tile, A, a, B):
         total, a_value, a, b_tile = args
         vector = context.get_value_type(tile.vec)
         if not isinstance(A, Tile):
-            left = _pointer(context, builder, A, a_value, a, vector.element)
+            left = pointer_to(context, builder, A, a_value, a, vector.element)
         for k in range(B.rows):
             line = builder.extract_value(b_tile, k)
             for p in range(tile.rows):
                 if isinstance(A, Tile):
                     element = builder.extract_value(a_value, k * tile.rows + p)
                 else:
-                    element = broadcast(builder, builder.load(_next(builder, left, k * tile.rows + p)), vector)
+                    element = broadcast(builder, builder.load(next_to(builder, left, k * tile.rows + p)), vector)
                 operands = [element, line, builder.extract_value(total, p)]
                 total = builder.insert_value(total, call(builder, "llvm.fma.{}", vector, operands), p)
         return total
 
     return tile(tile, A, types.intp, B), codegen
-
-
-@intrinsic
-def copy_transposed(typingctx, source, at, stride, rows, inside, target, to, width, columns, outside):
-    """target[to + q width + p] = source[at + p stride + q], p and q over the lanes: a square, transposed in registers.
-
-    Of the source, row p is read up to `rows` (later ones repeat the last) and q where the mask `inside` is true (zeros
-    elsewhere); of the target, row q is written up to `columns` and p where the mask `outside` is true. The masks may be
-    None for all, and then `columns` is not looked at.
-    """
-    vec = Vec(source.dtype)
-
-    def codegen(context, builder, sig, args):
-        source_value, at, stride, rows, mask, target_value, to, width, columns, outside_value = args
-        at, to = _opaque(builder, at), _opaque(builder, to)
-        vector = context.get_value_type(vec)
-        zeros = ir.Constant(vector, None)
-        pieces = []
-        for p in range(vec.lanes):
-            pointer = _pointer(context, builder, source, source_value, at, vector)
-            if inside == types.none:
-                piece = ir.VectorType(vector.element, vec.lanes // 4)
-                pieces.append(_pieces(builder, builder.bitcast(pointer, piece.as_pointer()), vec))
-            else:
-                pieces.append(_cut(builder, masked_load(builder, pointer, vec, mask, zeros)))
-            another = builder.icmp_signed("<", ir.Constant(rows.type, p + 1), rows)
-            at = builder.add(at, builder.select(another, stride, ir.Constant(stride.type, 0)))
-        lines = _transposed(builder, pieces)
-        places = _row_pointers(context, builder, target, target_value, to, width, vec.lanes, vector)
-        for q, (line, place) in enumerate(zip(lines, places, strict=True)):
-            if outside == types.none:
-                builder.store(line, place, align=vec.itemsize)
-            else:
-                wanted = builder.icmp_signed("<", ir.Constant(columns.type, q), columns)
-                nowhere = ir.Constant(outside_value.type, None)
-                masked_store(builder, line, place, vec, builder.select(wanted, outside_value, nowhere))
-        return context.get_dummy_value()
-
-    intp = types.intp
-    return types.none(source, intp, intp, intp, inside, target, intp, intp, intp, outside), codegen
-
-
-def _transposed(builder, pieces):
-    """The columns of rows as vectors: pieces[p] are the four pieces of 16 bytes that make up row p.
-
-    Pieces are put where they belong as they are loaded; what is left are squares within 16 bytes, for which CPUs have
-    instructions of one cycle. Halves exchanged at one distance after the other take twice the time.
-    """
-    quad = pieces[0][0].type.count
-    lines = []
-    for c in range(4):
-        square = [joined(builder, [row[c] for row in pieces[p::quad]]) for p in range(quad)]
-        lines += _turned(builder, square)
-    return lines
-
-
-def _turned(builder, square):
-    """Vectors of which each 16 bytes and those of the others are a square, with these squares transposed."""
-    quad = len(square)
-    unit = 1
-    while unit < quad:
-        pairs = [(square[p], square[p + 1]) for p in range(0, quad, 2)]
-        if unit > 1:
-            pairs = [(square[p], square[p + quad // 2]) for p in range(quad // 2)]
-        square = [_unpacked(builder, a, b, quad, unit, half) for a, b in pairs for half in (0, quad // 2)]
-        unit *= 2
-    return square
-
-
-def _pieces(builder, pointer, vec):
-    """A vector in pieces of 16 bytes, from memory."""
-    return [builder.load(_next(builder, pointer, c), align=vec.itemsize) for c in range(4)]
-
-
-def _cut(builder, vector):
-    """A vector in pieces of 16 bytes."""
-    quad = vector.type.count // 4
-    return [taken(builder, vector, range(c * quad, (c + 1) * quad)) for c in range(4)]
-
-
-def _unpacked(builder, a, b, quad, unit, half):
-    """From each 16 bytes of a and b, the half that starts at `half`, `unit` elements in turn."""
-    count = a.type.count
-    order = [
-        source + lane + half + i + u
-        for lane in range(0, count, quad)
-        for i in range(0, quad // 2, unit)
-        for source in (0, count)
-        for u in range(unit)
-    ]
-    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(I32, count), order))

@@ -8,7 +8,7 @@ import numpy as np
 from numba import prange
 
 from ._arrays import compact
-from ._jit import device, inlined, kernel
+from ._jit import anything, device, inlined, kernel
 from ._loss_rows import INDEX_TARGETS, PROBABILITY_TARGETS, SMOOTHED_TARGETS, span, vector_total
 from ._signature import Signature
 from ._simd import load_masked, select, splat
@@ -65,10 +65,6 @@ def _accepts(args):
     return in_range(args[1], args[0].shape[1], args[7])
 
 
-def _any(args):
-    return True
-
-
 def _of_rows(name, signature, cost, accepts, targets):
     """The kernel for rows of logits with one kind of target."""
     weights_of, rows_of, first_absent_of = targets.weights, targets.rows, targets.first_absent
@@ -101,7 +97,7 @@ def _of_rows(name, signature, cost, accepts, targets):
 
 of_indices = _of_rows("of_indices", INDICES, _COST, _accepts, INDEX_TARGETS)
 of_smoothed_indices = _of_rows("of_smoothed_indices", INDICES, 2 * _COST, _accepts, SMOOTHED_TARGETS)
-of_probabilities = _of_rows("of_probabilities", PROBABILITIES, 2 * _COST, _any, PROBABILITY_TARGETS)
+of_probabilities = _of_rows("of_probabilities", PROBABILITIES, 2 * _COST, anything, PROBABILITY_TARGETS)
 SETTINGS = ()  # what they take after the options
 
 

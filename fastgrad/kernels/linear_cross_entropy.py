@@ -8,7 +8,7 @@ import numpy as np
 from numba import prange
 
 from ._arrays import as_rows, borrowed, compact, flag, give_back, some_rows
-from ._jit import device, kernel
+from ._jit import anything, device, kernel
 from ._loss_rows import INDEX_TARGETS, PROBABILITY_TARGETS, SMOOTHED_TARGETS, span
 from ._product import PRODUCT_PARTS, count_anew, plan, workspaces
 from ._signature import Signature
@@ -40,17 +40,13 @@ _MULTIPLY_ADD = 1 / 250  # nanoseconds a byte
 @device
 def block_rows(n, k, itemsize, room):
     """How many rows of n logits of k classes a block has: nearly equal blocks, as large as the memory allows."""
-    most = max(room, int(_SHARE * n * k * itemsize)) // max(k * itemsize, 1)
+    most = max(room, np.intp(_SHARE * n * k * itemsize)) // max(k * itemsize, 1)
     blocks = (n + most - 1) // max(most, 1)
     return max((n + blocks - 1) // max(blocks, 1), 1)
 
 
 def _accepts(args):
     return in_range(args[3], args[1].shape[0], args[11])
-
-
-def _any(args):
-    return True
 
 
 def _in_blocks(name, signature, accepts, targets):
@@ -146,4 +142,4 @@ def _in_blocks(name, signature, accepts, targets):
 
 of_indices = _in_blocks("of_indices", INDICES, _accepts, INDEX_TARGETS)
 of_smoothed_indices = _in_blocks("of_smoothed_indices", INDICES, _accepts, SMOOTHED_TARGETS)
-of_probabilities = _in_blocks("of_probabilities", PROBABILITIES, _any, PROBABILITY_TARGETS)
+of_probabilities = _in_blocks("of_probabilities", PROBABILITIES, anything, PROBABILITY_TARGETS)

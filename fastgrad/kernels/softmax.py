@@ -17,7 +17,7 @@ from ._arrays import as_rows, borrowed, compact, give_back, some_rows
 from ._jit import device, inlined, kernel
 from ._signature import Signature
 from ._simd import first, lanes
-from ._tile import copy_transposed
+from ._transpose import copy_transposed
 
 SOFTMAX = Signature("S(...,k) -> Y(...,k)", inplace=True)
 SOFTMAX_VJP = Signature("dY(...,k) Y(...,k) -> dS(...,k)", inplace=True)
