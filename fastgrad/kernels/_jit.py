@@ -16,12 +16,13 @@ from numba.np.ufunc import parallel as numba_threads
 
 from ._cache import KernelCache
 from ._compiling import InnerCompiler, OuterCompiler, uncollected
+from ._gil import call_released
 from ._signature import fits
 
-# nogil: other Python threads go on meanwhile. error_model: x / 0 is inf, as in NumPy. No fastmath, ever: it would let
-# LLVM reorder sums and drop NaN. Only prange is parallel: Numba's own reductions depend on the number of threads. No
-# references are counted: arrays live as long as the call, and to count would take 50 ns for each.
-_OPTIONS = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True, "_nrt": False}
+# error_model: x / 0 is inf, as in NumPy. No fastmath, ever: it would let LLVM reorder sums and drop NaN. Only prange is
+# parallel: Numba's own reductions depend on the number of threads. No references are counted: arrays live as long as
+# the call, and to count would take 50 ns for each.
+_OPTIONS = {"error_model": "numpy", "no_cfunc_wrapper": True, "_nrt": False}
 _NOT_PRANGE = ("comprehension", "reduction", "inplace_binop", "setitem", "numpy", "stencil", "fusion")
 _PARALLEL = {"prange": True} | dict.fromkeys(_NOT_PRANGE, False)
 
@@ -29,10 +30,12 @@ _NUMBERS = {bool: types.boolean, int: types.int64, float: types.float64}
 _DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 _INTEGERS = np.dtype(np.int64)
 
-_IF_SMALL, ONE_THREAD = 0, 1  # what an entry is told: to run small work only, or any
+# What an entry is told: to run small work only, or any, by Python, which has the GIL, or by compiled code.
+_IF_SMALL, _ANY, ANY_COMPILED = range(3)
 # What it returns, and what it never does: from _ABSENT on, which part it needs first.
 _MISFIT, _DONE, _LARGE, _HUGE, _NEVER, _ABSENT = range(6)
-_LARGE_WORK, _HUGE_WORK = 10_000, 1_000_000  # nanoseconds that pay for a parallel region, under workqueue for one
+# Nanoseconds that pay for other Python threads to go on; for a parallel region; under workqueue for one.
+_RELEASED_WORK, _LARGE_WORK, _HUGE_WORK = 2_000, 10_000, 1_000_000
 
 
 _region = threading.Lock()
@@ -74,16 +77,16 @@ def kernel(signature, cost, accepts=anything, options=None, parts=(), first_abse
 
     Called, it returns whether the arrays fit together; where they do not, nothing is touched. Other arrays raise
     NotPlainError. `cost` is about the nanoseconds on one core for each byte of an array with every axis of the
-    signature; small work runs serially, and so does all where the cost is 0. `accepts` looks at values where shapes are
-    not all that has to fit; `options` are the kinds of the options, bool if it is not given. Of the `parts` that it may
-    call, `first_absent` says which one, counted from 1, this call needs and is not linked. The loop nest itself takes
-    one more argument, the number of threads to cut its work for, and cuts no sum by it.
+    signature; small work runs serially. `accepts` looks at values where shapes are not all that has to fit; `options`
+    are the kinds of the options, bool if it is not given. Of the `parts` that it may call, `first_absent` says which
+    one, counted from 1, this call needs and is not linked. The loop nest itself takes one more argument, the
+    number of threads to cut its work for, and cuts no sum by it.
     """
 
     def decorate(loops):
         inner = _inner(loops)
         accepted, absent_of = (numba.njit(inline="always")(function) for function in (accepts, first_absent))
-        parallel = cached(loops, loops, "parallel", parallel=_PARALLEL) if cost else None
+        parallel = cached(loops, loops, "parallel", parallel=_PARALLEL, nogil=True)  # other Python threads go on
 
         @numba.njit(inline="always")
         def run_serially(args):
@@ -94,9 +97,9 @@ def kernel(signature, cost, accepts=anything, options=None, parts=(), first_abse
             if absent:
                 return _ABSENT + absent - 1
             work = volume * (cost * args[0].itemsize)
-            if work > _LARGE_WORK and args[-1] != ONE_THREAD:
+            if work > _LARGE_WORK and args[-1] == _IF_SMALL:
                 return _LARGE if work <= _HUGE_WORK else _HUGE
-            inner(*args[:-1], 1)
+            call_released(inner, (*args[:-1], 1), work > _RELEASED_WORK and args[-1] != ANY_COMPILED)
             return _DONE
 
         count = loops.__code__.co_argcount
@@ -120,7 +123,7 @@ def kernel(signature, cost, accepts=anything, options=None, parts=(), first_abse
 
         run = _caller(count - 1, entry, finish)
         run.signature, run.parts = signature, parts
-        run.dispatchers = ({"parallel": parallel} if cost else {}) | {"entry": entry}
+        run.dispatchers = {"parallel": parallel, "entry": entry}
         run.options = loops.__code__.co_varnames[len(signature.inputs + signature.outputs) : count - 1]
         run.types = partial(_types, signature, options or [bool for _ in run.options])
         run.__module__, run.__name__, run.__doc__ = loops.__module__, loops.__name__, loops.__doc__
@@ -197,7 +200,7 @@ def _run_large(entry, parallel, args, status):
     caller = threading.get_ident()
     _serial_callers.add(caller)
     try:
-        entry(*args, ONE_THREAD)
+        entry(*args, _ANY)
     finally:
         _serial_callers.discard(caller)
 
