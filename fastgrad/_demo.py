@@ -93,7 +93,8 @@ class Learner:
     def __init__(self, library, images, targets):
         self.library, self.images, self.targets = library, images, targets
         self.parameters, self.shuffle, self.seconds = initial(np.random.default_rng(2)), np.random.default_rng(1), 0.0
-        self.gradients(np.arange(BATCH))  # a first call compiles, or loads what was compiled
+        for rows in (BATCH, len(images) % BATCH):  # a first call compiles, or loads what was compiled
+            self.gradients(np.arange(rows))
 
     def gradients(self, batch):
         return gradients(self.library, self.images[batch], self.targets[batch], self.parameters)
