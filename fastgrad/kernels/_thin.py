@@ -141,6 +141,18 @@ def many_by_rows(work, a, terms, B, b, stride, columns, t, sums, width, opens):
     _add_strips(_MANY, _MANY_STRIP, work, a, terms, B, b, stride, columns, t, width, opens)
 
 
+@inlined
+def _close_group(total, sums, work, a, B, j, k0, terms, columns, t, width, spare, opens):
+    """The terms that do not fill a vector, and what there was before, for one group of columns."""
+    if terms:
+        pack(B, terms < 0, j, min(columns, TURNED), k0, terms, np.intp(TURNED), work, spare)
+        for k in range(terms):
+            total = tile_product(total, work, a + k * tile_rows(sums), tile_load(work, spare + k * TURNED, 0, _SLIM))
+    if not opens:
+        total = tile_add(tile_load(work, t, width, sums), total)
+    tile_store(total, work, t, width)
+
+
 @device
 def _add_columns(sums, work, a, terms, B, j, k0, columns, t, spare, width, opens):
     """work[t + p width + q] (+)= Σ_k work[a + k rows + p] · B[j + q, k0 + k], the columns of B transposed"""
@@ -152,26 +164,8 @@ def _add_columns(sums, work, a, terms, B, j, k0, columns, t, spare, width, opens
         acc = tile_zeros(B, sums)
         for k in range(0, whole, L):
             acc = tile_product(acc, work, a + k * R, tile_turned(B, place + k, stride, columns - q, None))
-        if whole < terms:
-            rest = terms - whole
-            pack(B, terms < 0, j + q, min(columns - q, TURNED), k0 + whole, rest, np.intp(TURNED), work, spare)
-            for k in range(rest):
-                acc = tile_product(acc, work, a + (whole + k) * R, tile_load(work, spare + k * TURNED, 0, _SLIM))
-        if not opens:
-            acc = tile_add(tile_load(work, t + q, width, sums), acc)
-        tile_store(acc, work, t + q, width)
-
-
-@inlined
-def _add_group(total, work, a, B, j, k0, terms, columns, t, spare, opens):
-    """The terms that do not fill a vector, and what there was before, for one row and one group of columns."""
-    if terms:
-        pack(B, terms < 0, j, min(columns, TURNED), k0, terms, np.intp(TURNED), work, spare)
-        for k in range(terms):
-            total = tile_product(total, work, a + k, tile_load(work, spare + k * TURNED, 0, _SLIM))
-    if not opens:
-        total = tile_add(tile_load(work, t, 0, _ONE_TURNED), total)
-    tile_store(total, work, t, 0)
+        rest = k0 + whole, terms - whole
+        _close_group(acc, sums, work, a + whole * R, B, j + q, *rest, columns - q, t + q, width, spare, opens)
 
 
 @part(*_BY_COLUMNS)
@@ -193,10 +187,11 @@ def one_by_columns(work, a, terms, B, j, k0, columns, t, spare, width, opens):
                 turned = tile_turned(B, other + k, stride, columns - q - TURNED, None)
                 another = tile_product(another, work, a + k, turned)
         rest = k0 + whole, terms - whole
-        _add_group(total, work, a + whole, B, j + q, *rest, columns - q, t + q, spare, opens)
+        factors = _ONE_TURNED, work, a + whole, B
+        _close_group(total, *factors, j + q, *rest, columns - q, t + q, width, spare, opens)
         if both and columns - q > TURNED:
             p = q + TURNED
-            _add_group(another, work, a + whole, B, j + p, *rest, columns - p, t + p, spare, opens)
+            _close_group(another, *factors, j + p, *rest, columns - p, t + p, width, spare, opens)
 
 
 @part(*_BY_COLUMNS)

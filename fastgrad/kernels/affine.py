@@ -9,7 +9,17 @@ from numba import prange
 
 from ._arrays import borrowed, compact, flag, flat, give_back, take_number
 from ._jit import device, kernel
-from ._product import BLOCK, PRODUCT_PARTS, ceil_div, count_anew, first_absent_of_product, plan, product, workspaces
+from ._product import (
+    BLOCK,
+    PRODUCT_PARTS,
+    ceil_div,
+    count_anew,
+    first_absent_of_product,
+    plan,
+    product,
+    product_tasks,
+    workspaces,
+)
 from ._signature import Signature
 from ._simd import first, lanes, load_masked, select, splat, store_masked
 from ._tile import TileShape, tile_add, tile_load, tile_store, tile_zeros
@@ -57,10 +67,7 @@ def _first_absent_of_vjp(args):
 @device
 def affine_tasks(X, W, b, Y, accumulate, cuts, work, own):
     """Tasks of Y (+)= X Wᵀ + b, as long as there are any."""
-    task = take_number(work)
-    while task < cuts[0]:
-        product(X, flag(False), W, flag(False), Y, b, accumulate, cuts, task, work, own)
-        task = take_number(work)
+    product_tasks(X, flag(False), W, flag(False), Y, b, accumulate, cuts, work, own)
 
 
 @kernel(AFFINE, cost=_MULTIPLY_ADD, parts=PRODUCT_PARTS, first_absent=_first_absent_of_affine)
@@ -88,10 +95,7 @@ def affine_dx(dY, W, dX, accumulate, threads):
     count_anew(work)
     for worker in prange(workers):
         own = start + np.intp(worker) * apart
-        task = take_number(work)
-        while task < tasks:
-            product(dY, flag(False), W, flag(True), dX, flat(dX)[:0], accumulate, cuts, task, work, own)
-            task = take_number(work)
+        product_tasks(dY, flag(False), W, flag(True), dX, flat(dX)[:0], accumulate, cuts, work, own)
     give_back(work)
 
 
@@ -106,10 +110,7 @@ def affine_dw(dY, X, dW, accumulate, threads):
     count_anew(work)
     for worker in prange(workers):
         own = start + np.intp(worker) * apart
-        task = take_number(work)
-        while task < tasks:
-            product(dY, flag(True), X, flag(True), dW, flat(dW)[:0], accumulate, cuts, task, work, own)
-            task = take_number(work)
+        product_tasks(dY, flag(True), X, flag(True), dW, flat(dW)[:0], accumulate, cuts, work, own)
     give_back(work)
 
 
