@@ -86,7 +86,8 @@ def slope(name, x):
 def test_gradients_are_within_16_eps_of_their_terms(name, dtype):
     x = pieces_of_range(dtype)[::2]
     x = x[np.isfinite(x)]
-    dY = np.exp(np.random.default_rng(0).uniform(-20, 20, x.size)).astype(dtype)
+    largest = np.log(np.finfo(dtype).max) - 8
+    dY = np.exp(np.random.default_rng(0).uniform(-largest, largest, x.size)).astype(dtype)
     function, _, approximate = name.partition(" ")
     got = call(f"{function}_vjp {approximate}".strip(), dY, x)
     eps, smallest = float(np.finfo(dtype).eps), float(np.finfo(dtype).smallest_subnormal)
@@ -94,7 +95,7 @@ def test_gradients_are_within_16_eps_of_their_terms(name, dtype):
         for value, dy, dx in zip(x, dY, got, strict=True):
             derivative, size = slope(name, mpmath.mpf(float(value)))
             dy = mpmath.mpf(float(dy))
-            bound = dy * (16 * eps * size + 4 * smallest) + smallest
+            bound = dy * (16 * eps * size + 4 * smallest) + 2 * smallest
             assert abs(mpmath.mpf(float(dx)) - dy * derivative) <= bound, value
 
 

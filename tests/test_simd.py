@@ -113,7 +113,8 @@ def test_scale_is_ldexp(dtype):
     info = np.finfo(dtype)
     x = np.linspace(0.7, 1.42, 41).astype(dtype)
     scale, splat = simd.scale, simd.splat
-    for k in (0, 1, -1, info.maxexp, info.maxexp - 1, info.minexp, info.minexp - 10, info.minexp - info.nmant - 3):
+    edges = info.maxexp, info.maxexp - 1, info.minexp, info.minexp - 10, info.minexp - info.nmant - 3
+    for k in (0, 1, -1, *edges, 2 * info.minexp, -2 * info.minexp):
         got = on_vectors(numba.njit(lambda a, k=k: scale(a, splat(a, k))), (x,), 1)
         with np.errstate(all="ignore"):
             np.testing.assert_array_equal(got, np.ldexp(x, k))

@@ -342,7 +342,10 @@ def _by_parts(builder, function, vectors, count):
 
 @intrinsic
 def scale(typingctx, x, k):
-    """x 2ᵏ for an integral Vec k of the same float type, |k| ≤ 2200 (float64) or 300 (float32), rounded once."""
+    """x 2ᵏ for an integral Vec k of the same float type, |k| ≤ 252 (float32) or 2044 (float64), rounded once.
+
+    Where x 2^⌊k/2⌋ is subnormal, 2ᵏ x is to be 0: without AVX-512 it is rounded on the way.
+    """
 
     def codegen(context, builder, sig, args):
         vector = args[0].type
