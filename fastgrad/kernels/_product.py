@@ -8,6 +8,8 @@ A task is a rectangle of C. For each block of terms it packs its columns of B in
 tiles read them, and adds the block to its totals; the last block goes to C. An element of A goes into a whole row of a
 tile, so A is read where it is: packing it as well took 1 to 4 % longer from 128 to 1000 rows, columns and terms, and
 30 % for ten columns. Only rows that push each other out of the cache are worth it: 8 % for 512 terms of float64.
+With tiles of one vector, every element is loaded three times as often, and packing pays from 16 panels of B on: 20 %
+for dW of 1000 rows, columns and terms.
 """
 
 import numpy as np
@@ -53,6 +55,10 @@ UNPACKED_ROWS = 2 * TILE_ROWS  # so many do not pay for packing B
 UNPACKED_PANELS = 3  # so many panels of B do not pay for packing A
 WHOLE = 2**19  # bytes of all of B, where few columns are packed as a whole: half of the second cache
 ROW_OF_PANELS = 2**18  # bytes of B's panels that pass one panel of A after the other: C is then written row by row
+PACK_A = False  # but where its rows push each other out of the cache
+ROWS_AHEAD, FETCH_A = 4, False  # rows of a panel of B fetched ahead; whether A's next panel is
+if TILE_VECS == 1:  # a panel of B stays in the first cache, and many panels of A pass it from the second
+    PACK_A, UNPACKED_PANELS, ROW_OF_PANELS, ROWS_AHEAD, FETCH_A = True, 15, 2**17, 16, True  # 3 to 10 % together
 
 TILE, FEW = TileShape(TILE_ROWS, TILE_VECS), TileShape(FEW_ROWS, TILE_VECS)  # few for what is left of the rows
 NARROW, SLIM = TileShape(TILE_ROWS, 1), TileShape(TILE_ROWS, 1, TURNED)  # for what is left of the columns
@@ -137,30 +143,87 @@ def count_anew(room):
 
 
 @device
-def update(shape, A, a, step, apart, B, b, stride, terms, work, t, width, opens, C, c, rows, columns, direct):
-    """One tile of C or of the totals at work[t:]: a block of rank-1 updates, added to the total so far."""
+def tiles(shape, grid, left, right, block, totals, target, bias, accumulate):
+    """Adds a block of rank-1 updates to each tile of a grid; those of the last block go to C, with the bias.
+
+    grid: whether row by row, rows and columns of tiles, rows of tiles that the totals have.
+    left, right: a factor, where the first tile begins, steps to the next term, to A's next row, and to the next tile.
+    block: its terms, whether it is the first, whether the last. totals: where they are, how far one from the next.
+    target: C, row and column where the first tile begins, row and column at which C's part ends.
+    """
     compact()
+    (by_row, down, across, tall), (terms, opens, closes), (work, t, next_t) = grid, block, totals
+    (A, a, step, apart, next_a), (B, b, stride, next_b), (C, i0, j0, i_end, j_end) = left, right, target
+    N, width = C.shape[1], TILE_VECS * lanes(C)
+    plain = not accumulate and bias.size == 0
     # A strip of B as it lies touches few bytes of many pages, which the hardware does not see coming: while one passes,
     # the next is fetched.
-    ahead = 4 * stride if stride == TILE_VECS * lanes(C) else np.intp(width)
-    acc = tile_zeros(C, shape)
-    # What the tile is added to, or its place in C, comes from afar: it is fetched meanwhile.
-    for p in range(tile_rows(shape)):
-        if direct:
-            tile_prefetch(shape, C, c + p * C.shape[1])
-        if not opens:
-            tile_prefetch(shape, work, t + p * width)
-    for k in range(terms):
-        tile_prefetch(shape, B, b + k * stride + ahead)
-        acc = tile_rank1(acc, A, a + k * step, apart, rows, B, b + k * stride)
-    if not opens:
-        acc = tile_add(tile_load(work, t, width, shape), acc)
-    if not direct:
-        tile_store(acc, work, t, width)
-    elif rows >= tile_rows(shape) and columns >= tile_width(shape, C):
-        tile_store(acc, C, c, C.shape[1])
-    else:
-        tile_store_part(acc, C, c, C.shape[1], rows, columns)
+    ahead = ROWS_AHEAD * stride if stride == width else np.intp(width)
+    for outer in range(down if by_row else across):
+        for inner in range(across if by_row else down):
+            p, q = (outer, inner) if by_row else (inner, outer)
+            i, j, total = i0 + p * TILE_ROWS, j0 + q * width, t + (q * tall + p) * next_t
+            c, rows, columns = i * N + j, i_end - i, j_end - j
+            whole = rows >= tile_rows(shape) and columns >= tile_width(shape, C)
+            direct = closes and (whole or plain)
+            # What the tile is added to, or its place in C, comes from afar: it is fetched meanwhile.
+            for row in range(tile_rows(shape)):
+                if direct:
+                    tile_prefetch(shape, C, c + row * N)
+                if not opens:
+                    tile_prefetch(shape, work, total + row * width)
+            this_a, this_b, acc = a + p * next_a, b + q * next_b, tile_zeros(C, shape)
+            for k in range(terms):
+                if FETCH_A:
+                    tile_prefetch(shape, A, this_a + next_a + k * step)
+                tile_prefetch(shape, B, this_b + k * stride + ahead)
+                acc = tile_rank1(acc, A, this_a + k * step, apart, rows, B, this_b + k * stride)
+            if not opens:
+                acc = tile_add(tile_load(work, total, width, shape), acc)
+            if direct and whole:
+                if bias.size:
+                    acc = tile_add(acc, tile_load(bias, j, np.intp(0), shape))
+                if accumulate:
+                    acc = tile_add(tile_load(C, c, N, shape), acc)
+                tile_store(acc, C, c, N)
+            elif direct:
+                tile_store_part(acc, C, c, N, rows, columns)
+            else:
+                tile_store(acc, work, total, width)
+                if closes:
+                    rows, columns = min(rows, tile_rows(shape)), min(columns, tile_width(shape, C))
+                    finish(work, total, width, C, i, j, rows, columns, bias, accumulate)
+
+
+@device
+def is_narrow(columns, like):
+    """Whether the last panel of B has so few columns that narrower tiles are less work."""
+    return columns <= max((TILE_VECS - 1) * lanes(like), lanes(like) - TURNED)
+
+
+@device
+def panels(grid, left, right, block, totals, target, bias, accumulate):
+    """`tiles`, of the shapes that their rows and columns ask for."""
+    compact()
+    (by_row, down, across, tall), (A, a, step, apart, next_a), (B, b, stride, next_b) = grid, left, right
+    (work, t, next_t), (C, i, j, i_end, j_end) = totals, target
+    columns, v = j_end - j, np.intp(0)
+    if across == 1 and is_narrow(columns, C):
+        while v < columns:
+            piece = (B, b + v, stride, next_b), block, (work, t + v, next_t), (C, i, j + v, i_end, j_end)
+            if columns - v > TURNED:
+                tiles(NARROW, grid, left, *piece, bias, accumulate)
+                v += lanes(C)
+            else:
+                tiles(SLIM, grid, left, *piece, bias, accumulate)
+                v += TURNED
+        return
+    whole = down - 1 if i_end - i <= (down - 1) * TILE_ROWS + FEW_ROWS else down
+    tiles(TILE, (by_row, whole, across, tall), left, right, block, totals, target, bias, accumulate)
+    if whole < down:
+        left, totals = (A, a + whole * next_a, step, apart, next_a), (work, t + whole * next_t, next_t)
+        target = C, i + whole * TILE_ROWS, j, i_end, j_end
+        tiles(FEW, (by_row, np.intp(1), across, tall), left, right, block, totals, target, bias, accumulate)
 
 
 @device
@@ -170,60 +233,44 @@ def blocks(
     """Rows i0 to i0 + m, columns j0 to j0 + n of C (+)= A B + bias, one block of terms after the other."""
     compact()
     L, N = lanes(C), C.shape[1]
-    width = TILE_VECS * L
+    width = np.intp(TILE_VECS * L)
     tall, wide = ceil_div(m, TILE_ROWS), ceil_div(n, width)
-    in_place = not accumulate and bias.size == 0
+    whole = wide - 1 if is_narrow(n - (wide - 1) * width, C) else wide
     # Few rows do not pay for packing: strips of whole vectors of B are then read where they are.
     unpacked = np.intp(0)
     if b_by_rows and m <= UNPACKED_ROWS:
         unpacked = n // width if n % L else wide
-    # A is read where it is, but rows that push each other out of the cache, if many panels of B pass them, are packed.
-    pack_A = wide > UNPACKED_PANELS and A.shape[1] * C.itemsize % CACHE_WAY == 0
-    left_source = flat(A)
+    pack_A = wide > UNPACKED_PANELS and (PACK_A or A.shape[1] * C.itemsize % CACHE_WAY == 0)
+    source = flat(A)
     if pack_A:
-        left_source, apart, step = work, np.intp(1), np.intp(TILE_ROWS)
+        source, apart, step = work, np.intp(1), np.intp(TILE_ROWS)
     by_row = min(K, BLOCK) * wide * width * C.itemsize <= ROW_OF_PANELS
+    next_t = TILE_ROWS * width if K > BLOCK else np.intp(0)
     for k0 in range(0, max(K, 1), BLOCK):
         terms = min(K - k0, BLOCK)
-        opens, closes = k0 == 0, k0 + BLOCK >= K
-        direct = closes and in_place
+        block = terms, k0 == 0, k0 + BLOCK >= K
         if tall > 1:
             pack(B, b_by_rows, j0 + unpacked * width, n - unpacked * width, k0, terms, width, work, right)
         for p0 in range(0, tall, group):
-            count = min(group, tall - p0)
+            down, i = min(group, tall - p0), i0 + p0 * TILE_ROWS
+            factor = source, i * apart + k0 * step, step, apart, TILE_ROWS * apart
             if pack_A:
-                start, behind = p0 * TILE_ROWS, min(m, (p0 + count) * TILE_ROWS)
-                pack(A, a_by_rows, i0 + start, behind - start, k0, terms, np.intp(TILE_ROWS), work, left)
-            for outer in range(count if by_row else wide):
-                for inner in range(wide if by_row else count):
-                    p, q = (p0 + outer, inner) if by_row else (p0 + inner, outer)
-                    i, j = i0 + p * TILE_ROWS, j0 + q * width
-                    rows, columns = min(i0 + m - i, TILE_ROWS), min(j0 + n - j, width)
-                    source, b, stride = work, right + (q - unpacked) * (terms * width + L), width
-                    if q < unpacked:
-                        source, b, stride = flat(B), k0 * N + j, N
-                    elif tall == 1:
-                        b = right
-                        pack(B, b_by_rows, j, columns, k0, terms, width, work, b)
-                    a = left + (p - p0) * (terms * TILE_ROWS + L) if pack_A else i * apart + k0 * step
-                    t = totals + (q * tall + p) * TILE_ROWS * width if K > BLOCK else totals
-                    left_factor, c, v = (left_source, a, step, apart), i * N + j, np.intp(0)
-                    while v < columns:
-                        rest = terms, work, t + v, width, opens, C, c + v, rows, columns - v, direct
-                        if columns > width - L:
-                            if rows > FEW_ROWS:
-                                update(TILE, *left_factor, source, b + v, stride, *rest)
-                            else:
-                                update(FEW, *left_factor, source, b + v, stride, *rest)
-                            v += width
-                        elif columns - v > TURNED:
-                            update(NARROW, *left_factor, source, b + v, stride, *rest)
-                            v += L
-                        else:
-                            update(SLIM, *left_factor, source, b + v, stride, *rest)
-                            v += TURNED
-                    if closes and not direct:
-                        finish(work, t, width, C, i, j, rows, columns, bias, accumulate)
+                rows = min(i0 + m - i, down * TILE_ROWS)
+                pack(A, a_by_rows, i, rows, k0, terms, np.intp(TILE_ROWS), work, left)
+                factor = source, left, step, apart, terms * TILE_ROWS + L
+            q = np.intp(0)
+            while q < wide:
+                across, j, next_b = np.intp(1), j0 + q * width, terms * width + L
+                if q < unpacked:
+                    across, other = unpacked, (flat(B), k0 * N + j, N, width)
+                elif tall > 1:
+                    across, other = max(whole - q, across), (work, right + (q - unpacked) * next_b, width, next_b)
+                else:
+                    other = work, right, width, next_b
+                    pack(B, b_by_rows, j, min(j0 + n - j, width), k0, terms, width, work, right)
+                to = (work, totals + (q * tall + p0) * next_t, next_t), (C, i, j, i0 + m, j0 + n)
+                panels((by_row, down, across, tall), factor, other, block, *to, bias, accumulate)
+                q += across
 
 
 @part(*TASK)

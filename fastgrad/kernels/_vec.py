@@ -210,5 +210,46 @@ def masked_load(builder, pointer, vec, mask, other):
 
 
 def masked_store(builder, value, pointer, vec, mask):
-    align = ir.Constant(I32, vec.itemsize)
-    call(builder, "llvm.masked.store.{}.p0", ir.VoidType(), [value, pointer, align, mask])
+    """Stores the lanes where the mask is true, which are the first ones.
+
+    Without AVX-512, the halves of a vector, of the half that is left, and so on, with a branch for each: AMD's CPUs
+    take twelve cycles for a masked store of 32 bytes, a third of the time of a short row. LLVM has branches for each
+    element where a CPU has no masked stores.
+    """
+    if "avx512f" in cpu_features():
+        align = ir.Constant(I32, vec.itemsize)
+        call(builder, "llvm.masked.store.{}.p0", ir.VoidType(), [value, pointer, align, mask])
+        return
+    number = ir.IntType(value.type.count)
+    set_bits = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(number, [number]), f"llvm.ctpop.i{number.width}"
+    )
+    count = builder.zext(builder.call(set_bits, [builder.bitcast(mask, number)]), I32)
+    builder.call(_store_first(builder.module, value.type, vec.itemsize), [value, pointer, count])
+
+
+def _store_first(module, vector, itemsize):
+    """A function that stores the first lanes of a vector, so many as it is told."""
+    name = f"{__name__}.store_first.{vector.count}.{itemsize}"
+    if name in module.globals:
+        return module.globals[name]
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [vector, vector.as_pointer(), I32]), name)
+    function.linkage = "internal"
+    function.attributes.add("noinline")
+    builder = ir.IRBuilder(function.append_basic_block())
+    value, pointer, count = function.args
+    place = cgutils.alloca_once_value(builder, builder.bitcast(pointer, vector.element.as_pointer()))
+    with builder.if_then(builder.icmp_signed("==", count, ir.Constant(I32, vector.count))):
+        builder.store(value, pointer, align=itemsize)
+        builder.ret_void()
+    while value.type.count > 1:
+        half = value.type.count // 2
+        low, high = taken(builder, value, range(half)), taken(builder, value, range(half, 2 * half))
+        wanted = builder.icmp_signed("!=", builder.and_(count, ir.Constant(I32, half)), ir.Constant(I32, 0))
+        with builder.if_then(wanted):
+            here = builder.load(place)
+            builder.store(low, builder.bitcast(here, low.type.as_pointer()), align=itemsize)
+            builder.store(builder.gep(here, [ir.Constant(I32, half)]), place)
+        value = builder.select(wanted, high, low)
+    builder.ret_void()
+    return function
