@@ -196,10 +196,12 @@ def test_a_pair_is_two_vectors(dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("count", "whole"), [(1, 0), (2, 1), (4, 2), (8, 0), (8, 4)])
-def test_several_vectors_with_one_mask(dtype, count, whole):
+@pytest.mark.parametrize(
+    ("count", "whole", "some"), [(1, 0, 1), (2, 1, 2), (4, 2, 4), (8, 0, 8), (8, 4, 8), (4, 2, 3), (8, 6, 7)]
+)
+def test_several_vectors_with_one_mask(dtype, count, whole, some):
     """No element behind the mask is read or written; halves and a repeated vector have their lanes in order."""
-    times = vec.Times(count, whole)
+    times = vec.Times(count, whole, some)
     first_of, load_masked, repeated, halves = simd.first_of, simd.load_masked, simd.repeated, simd.halves
     store_masked, splat, load = simd.store_masked, simd.splat, simd.load
 
@@ -215,7 +217,8 @@ def test_several_vectors_with_one_mask(dtype, count, whole):
         store_masked(result, result.size // 2, one, None)
 
     lanes = count * L[dtype]
-    for size in (whole * L[dtype], whole * L[dtype] + 1, lanes - 1, lanes, lanes + 5):
+    most = some * L[dtype]
+    for size in (whole * L[dtype], whole * L[dtype] + 1, most - 1, most, *([most + 5] if some == count else [])):
         x = np.arange(1, lanes + 1, dtype=dtype)
         result, expected = np.full(lanes + 3, 7, dtype), np.full(lanes + 3, 7, dtype)
         stop = min(size, lanes)

@@ -10,8 +10,20 @@ import numpy as np
 from ._arrays import compact
 from ._jit import device, inlined
 from ._math import INFINITY, exp, expm1, log1p
-from ._simd import at_largest, first, first_of, fma, lane_sum, lanes, load_masked, select, splat, store_masked
-from ._sums import UP_TO_OCTET, along_row, is_element, omit, row_argmax, row_max, row_total, times
+from ._simd import (
+    at_largest,
+    first,
+    first_of,
+    fma,
+    lane_sum,
+    lanes,
+    load_masked,
+    read_anew,
+    select,
+    splat,
+    store_masked,
+)
+from ._sums import along_row, is_element, omit, row_argmax, row_max, row_total, times
 from ._vec import Times
 
 
@@ -53,23 +65,38 @@ def _times_shifted(data, j, inside):
     store_masked(out, (i, j), value, inside)
 
 
-ONE, UP_TO_PAIR, UP_TO_QUAD, UP_TO_16 = Times(1), Times(2, 1), Times(4, 2), Times(16, 8)
+# How many vectors a row takes: a power of two, of which so many are whole, and others empty.
+ONE, TWO, THREE, FOUR = Times(1), Times(2, 1), Times(4, 2, 3), Times(4, 3)
+SIX, SEVEN, EIGHT = Times(8, 4, 6), Times(8, 6, 7), Times(8, 7)
+TWELVE, SIXTEEN = Times(16, 8, 12), Times(16, 12)
+
+
+@inlined
+def _shifted_row(G, i, inside, shift):
+    return load_masked(G, (i, 0), inside, splat(G, 0)) - splat(G, shift)
+
+
+@inlined
+def _row(A, i, inside):
+    return load_masked(A, (i, 0), inside, splat(A, 0))
 
 
 @inlined
 def _product_of_few(vectors, G, Y, out, start, stop, accumulate):
-    """The same for rows of so many vectors at most, which are read once. Of largest classes that are alike, any is m.
+    """The same for rows of so many vectors at most. Of largest classes that are alike, any is m.
 
     For longer rows, carrying G_m along as Y is read in place of looking it up took as long at 500 classes, and a tenth
     more at 9000, where G is read from the second cache once more.
     """
-    inside, zeros = first_of(vectors, Y, Y.shape[1]), splat(Y, 0)
+    inside = first_of(vectors, Y, Y.shape[1])
     for i in range(start, stop):
-        y, g = load_masked(Y, (i, 0), inside, zeros), load_masked(G, (i, 0), inside, zeros)
-        h = g - splat(G, at_largest(y, g))
-        value = y * (h - splat(Y, lane_sum(y * h)))
+        shift = at_largest(_row(Y, i, inside), _row(G, i, inside))
+        i = read_anew(vectors, i)
+        mean = lane_sum(_row(Y, i, inside) * _shifted_row(G, i, inside, shift))
+        i = read_anew(vectors, i)
+        value = _row(Y, i, inside) * (_shifted_row(G, i, inside, shift) - splat(Y, mean))
         if accumulate:
-            value = load_masked(out, (i, 0), inside, zeros) + value
+            value = _row(out, i, inside) + value
         store_masked(out, (i, 0), value, inside)
 
 
@@ -78,17 +105,27 @@ def softmax_product(G, Y, out, start, stop, T, M, accumulate):
     """out[i, j] (+)= Y_j (h_j − Σ_c Y_c h_c) with h = G − G_m"""
     compact()
     k, L, count = Y.shape[1], lanes(Y), stop - start
-    if k <= 16 * L:
+    if k <= 4 * L:
         if k <= L:
             _product_of_few(ONE, G, Y, out, start, stop, accumulate)
         elif k <= 2 * L:
-            _product_of_few(UP_TO_PAIR, G, Y, out, start, stop, accumulate)
-        elif k <= 4 * L:
-            _product_of_few(UP_TO_QUAD, G, Y, out, start, stop, accumulate)
-        elif k <= 8 * L:
-            _product_of_few(UP_TO_OCTET, G, Y, out, start, stop, accumulate)
+            _product_of_few(TWO, G, Y, out, start, stop, accumulate)
+        elif k <= 3 * L:
+            _product_of_few(THREE, G, Y, out, start, stop, accumulate)
         else:
-            _product_of_few(UP_TO_16, G, Y, out, start, stop, accumulate)
+            _product_of_few(FOUR, G, Y, out, start, stop, accumulate)
+        return
+    if k <= 16 * L:
+        if k <= 6 * L:
+            _product_of_few(SIX, G, Y, out, start, stop, accumulate)
+        elif k <= 7 * L:
+            _product_of_few(SEVEN, G, Y, out, start, stop, accumulate)
+        elif k <= 8 * L:
+            _product_of_few(EIGHT, G, Y, out, start, stop, accumulate)
+        elif k <= 12 * L:
+            _product_of_few(TWELVE, G, Y, out, start, stop, accumulate)
+        else:
+            _product_of_few(SIXTEEN, G, Y, out, start, stop, accumulate)
         return
     for r in range(count):
         T[r] = G[start + r, row_argmax(Y, start + r)]

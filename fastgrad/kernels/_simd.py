@@ -31,6 +31,7 @@ from ._vec import (
     joined,
     masked_load,
     masked_store,
+    opaque,
     taken,
     vec_like,
     widest,
@@ -94,8 +95,21 @@ def first(typingctx, like, count):
 def first_of(typingctx, times, like, count):
     """The same for so many vectors of the dtype of `like`."""
     vec = Vec(like.dtype, times.count)
-    mask = Mask(vec.lanes, vec.lanes // times.count * times.whole)
+    lanes = vec.lanes // times.count
+    mask = Mask(vec.lanes, lanes * times.whole, lanes * times.some)
     return mask(times, like, count), lambda context, builder, sig, args: _first(context, builder, mask, count, args[2])
+
+
+@intrinsic
+def read_anew(typingctx, times, index):
+    """The index, but where two arrays' so many vectors take more registers than there are, LLVM does not know that it
+    is the same: what was read there is read once more, where it would be stored on the stack and read from that."""
+    registers_for = 8 if "avx512f" in cpu_features() else 4
+
+    def codegen(context, builder, sig, args):
+        return opaque(builder, args[1]) if times.count > registers_for else args[1]
+
+    return types.intp(times, types.intp), codegen
 
 
 @intrinsic
@@ -139,6 +153,8 @@ def load_masked(typingctx, array, index, mask, other):
         for lanes, place in each_vector(builder, vec, pointer):  # LLVM does not see what is known of a wide mask
             if lanes.stop <= mask.known:
                 parts.append(builder.load(place, align=vec.itemsize))
+            elif lanes.start >= mask.end:
+                parts.append(taken(builder, args[3], lanes))
             else:
                 parts.append(masked_load(builder, place, vec, *(taken(builder, arg, lanes) for arg in args[2:])))
         return joined(builder, parts)
@@ -172,7 +188,7 @@ def store_masked(typingctx, array, index, value, mask):
                 part = taken(builder, args[2], lanes)
                 if lanes.stop <= mask.known:
                     builder.store(part, place, align=value.itemsize)
-                else:
+                elif lanes.start < mask.end:
                     masked_store(builder, part, place, value, taken(builder, args[3], lanes))
         return context.get_dummy_value()
 

@@ -5,12 +5,7 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from ._tile import TURNED, Tile, next_to, pointer_to, row_pointers
-from ._vec import I32, Vec, broadcast, joined, masked_load, masked_store, taken
-
-
-def _opaque(builder, value):
-    """The value, of unknown origin: LLVM spends long on the induction of many addresses in a loop, for nothing."""
-    return builder.asm(ir.FunctionType(value.type, [value.type]), "", "=r,0", [value], False)
+from ._vec import I32, Vec, broadcast, joined, masked_load, masked_store, opaque, taken
 
 
 @intrinsic
@@ -23,7 +18,7 @@ def tile_store_turned(typingctx, tile, array, at, stride):
 
     def codegen(context, builder, sig, args):
         value, array_value, at, stride = args
-        at = _opaque(builder, at)
+        at = opaque(builder, at)  # LLVM spends long on the induction of many addresses in a loop, for nothing
         vector = context.get_value_type(tile.vec)
         quad = 16 // tile.vec.itemsize
         piece = ir.VectorType(vector.element, quad)
@@ -55,7 +50,7 @@ def tile_turned(typingctx, source, at, stride, rows, terms):
         source_value, at, stride, rows, terms_value = args
         vec, quad = tile.vec, 16 // tile.vec.itemsize
         piece = ir.VectorType(context.get_value_type(vec).element, quad)
-        at = _opaque(builder, at)
+        at = opaque(builder, at)
         pieces = []
         for p in range(vec.lanes):
             place = pointer_to(context, builder, source, source_value, at, piece)
@@ -101,7 +96,7 @@ def copy_transposed(typingctx, source, at, stride, rows, inside, target, to, wid
 
     def codegen(context, builder, sig, args):
         source_value, at, stride, rows, mask, target_value, to, width, columns, outside_value = args
-        at, to = _opaque(builder, at), _opaque(builder, to)
+        at, to = opaque(builder, at), opaque(builder, to)
         vector = context.get_value_type(vec)
         zeros = ir.Constant(vector, None)
         pieces = []

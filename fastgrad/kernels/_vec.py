@@ -57,11 +57,11 @@ def vec_like(like):
 
 
 class Mask(types.Type):
-    """A truth value for each lane of a `Vec`, known to be true in the first `known` lanes."""
+    """A truth value for each lane of a `Vec`, known to be true in the first `known` lanes and false from `end` on."""
 
-    def __init__(self, lanes, known=0):
-        self.lanes, self.known = lanes, known
-        super().__init__(name=f"Mask({lanes}, {known})")
+    def __init__(self, lanes, known=0, end=None):
+        self.lanes, self.known, self.end = lanes, known, lanes if end is None else end
+        super().__init__(name=f"Mask({lanes}, {known}, {self.end})")
 
 
 def widest(*vecs):
@@ -119,20 +119,21 @@ class Times:
     What is done to a pair are two instructions next to each other that do not wait for one another. Of long formulas
     that are written one vector after the other, a CPU sees too little at a time: sigmoid takes 1.2 times as long. Of
     four vectors, most constants are pushed out of the registers, and nothing is gained. A single vector used beside
-    wider ones is repeated. Of the vectors that a mask covers in part, so many are known to be whole.
+    wider ones is repeated. Of the vectors that a mask covers in part, so many are known to be whole, and no more than
+    `some` to be more than empty.
     """
 
-    def __init__(self, count, whole=0):
-        self.count, self.whole = count, whole
+    def __init__(self, count, whole=0, some=None):
+        self.count, self.whole, self.some = count, whole, count if some is None else some
 
 
 class TimesType(types.Dummy):
-    def __init__(self, count, whole):
-        self.count, self.whole = count, whole
-        super().__init__(name=f"Times({count}, {whole})")
+    def __init__(self, count, whole, some):
+        self.count, self.whole, self.some = count, whole, some
+        super().__init__(name=f"Times({count}, {whole}, {some})")
 
 
-compile_time(Times, TimesType, ("count", "whole"))
+compile_time(Times, TimesType, ("count", "whole", "some"))
 PAIR, QUAD = Times(2), Times(4)
 
 
@@ -150,6 +151,11 @@ def call(builder, name, returns, args):
     name = name.format(f"v{vector.count}{element}")
     function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(returns, [a.type for a in args]), name)
     return builder.call(function, args)
+
+
+def opaque(builder, value):
+    """The value, of unknown origin."""
+    return builder.asm(ir.FunctionType(value.type, [value.type]), "", "=r,0", [value], False)
 
 
 def broadcast(builder, scalar, vector):
