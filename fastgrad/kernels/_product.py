@@ -207,7 +207,7 @@ def panels(grid, left, right, block, totals, target, bias, accumulate):
     compact()
     (by_row, down, across, tall), (A, a, step, apart, next_a), (B, b, stride, next_b) = grid, left, right
     (work, t, next_t), (C, i, j, i_end, j_end) = totals, target
-    columns, v = j_end - j, np.intp(0)
+    columns, width, v = j_end - j, TILE_VECS * lanes(C), np.intp(0)
     if across == 1 and is_narrow(columns, C):
         while v < columns:
             piece = (B, b + v, stride, next_b), block, (work, t + v, next_t), (C, i, j + v, i_end, j_end)
@@ -219,11 +219,16 @@ def panels(grid, left, right, block, totals, target, bias, accumulate):
                 v += TURNED
         return
     whole = down - 1 if i_end - i <= (down - 1) * TILE_ROWS + FEW_ROWS else down
-    tiles(TILE, (by_row, whole, across, tall), left, right, block, totals, target, bias, accumulate)
-    if whole < down:
-        left, totals = (A, a + whole * next_a, step, apart, next_a), (work, t + whole * next_t, next_t)
-        target = C, i + whole * TILE_ROWS, j, i_end, j_end
-        tiles(FEW, (by_row, np.intp(1), across, tall), left, right, block, totals, target, bias, accumulate)
+    # In both shapes, a panel of B is to pass before the next one does.
+    together = across if by_row or whole == down else np.intp(1)
+    for q in range(0, across, together):
+        right, totals = (B, b + q * next_b, stride, next_b), (work, t + q * tall * next_t, next_t)
+        target = C, i, j + q * width, i_end, j_end
+        tiles(TILE, (by_row, whole, together, tall), left, right, block, totals, target, bias, accumulate)
+        if whole < down:
+            below, totals = (A, a + whole * next_a, step, apart, next_a), (work, totals[1] + whole * next_t, next_t)
+            target = C, i + whole * TILE_ROWS, j + q * width, i_end, j_end
+            tiles(FEW, (by_row, np.intp(1), together, tall), below, right, block, totals, target, bias, accumulate)
 
 
 @device
