@@ -1,5 +1,7 @@
 """The activations against mpmath within the promised ulps, their gradients as derivatives, and the special values."""
 
+import math
+
 import mpmath
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from problems import DTYPES, arguments, assert_same_bits, assert_within, dtypes,
 
 import fastgrad as fg
 from fastgrad import reference
+from fastgrad.kernels import activations as kernels
 
 GELUS = ("none", "tanh")
 
@@ -66,6 +69,17 @@ def test_within_the_promised_ulps(name, dtype):
         errors = [ulps(y, EXACT[name](mpmath.mpf(float(value))), dtype) for value, y in zip(x, got, strict=True)]
     worst = int(np.argmax(errors))
     assert errors[worst] <= BOUNDS[name], f"{name}({x[worst]!r}) = {got[worst]!r} is {errors[worst]:.3f} ulp off"
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_exponents_are_small_enough_for_scale(dtype):
+    """Without AVX-512 it multiplies by two powers of two, which have to be normal numbers."""
+    itemsize = np.dtype(dtype).itemsize
+    silu, gelu, gelu_tanh = (
+        limit.values[itemsize][0] for limit in (kernels.SILU_LARGEST, kernels.GELU_LARGEST, kernels.GELU_TANH_LARGEST)
+    )
+    arguments = silu, gelu**2 / 2 + 1, 2 * math.sqrt(2 / math.pi) * (gelu_tanh + 0.044715 * gelu_tanh**3)
+    assert max(arguments) / math.log(2) + 1 < -2 * np.finfo(dtype).minexp
 
 
 def slope(name, x):
