@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from problems import DTYPES, assert_within, long_sizes, seeds, sizes, tolerance
 
-from fastgrad.kernels._product import CACHE_WAY, FEW_ROWS, PRODUCT_PARTS, plan, product
+from fastgrad.kernels._product import CACHE_WAY, PRODUCT_PARTS, plan, product
+from fastgrad.kernels._thin import FEW_ROWS
 
 _GUARD = 4096  # elements on either side
 

@@ -1,0 +1,119 @@
+"""The tiles of a product that a block of terms, packed or where it is, is added to."""
+
+import numpy as np
+
+from ._arrays import compact
+from ._jit import device
+from ._pack import finish
+from ._simd import lanes
+from ._thin import FEW_ROWS
+from ._tile import (
+    TILE_ROWS,
+    TILE_VECS,
+    TURNED,
+    TileShape,
+    tile_add,
+    tile_load,
+    tile_prefetch,
+    tile_rank1,
+    tile_rows,
+    tile_store,
+    tile_store_part,
+    tile_width,
+    tile_zeros,
+)
+
+# Rows of a panel of B fetched ahead, and whether A's next panel is: where tiles are small, 3 % together.
+ROWS_AHEAD, FETCH_A = (16, True) if TILE_VECS == 1 else (4, False)
+
+TILE, FEW = TileShape(TILE_ROWS, TILE_VECS), TileShape(FEW_ROWS, TILE_VECS)  # few for what is left of the rows
+NARROW, SLIM = TileShape(TILE_ROWS, 1), TileShape(TILE_ROWS, 1, TURNED)  # for what is left of the columns
+
+
+@device
+def tiles(shape, grid, left, right, block, totals, target, bias, accumulate):
+    """Adds a block of rank-1 updates to each tile of a grid; those of the last block go to C, with the bias.
+
+    grid: whether row by row, rows and columns of tiles, rows of tiles that the totals have.
+    left, right: a factor, where the first tile begins, steps to the next term, to A's next row, and to the next tile.
+    block: its terms, whether it is the first, whether the last. totals: where they are, how far one from the next.
+    target: C, row and column where the first tile begins, row and column at which C's part ends.
+    """
+    compact()
+    (by_row, down, across, tall), (terms, opens, closes), (work, t, next_t) = grid, block, totals
+    (A, a, step, apart, next_a), (B, b, stride, next_b), (C, i0, j0, i_end, j_end) = left, right, target
+    N, width = C.shape[1], TILE_VECS * lanes(C)
+    plain = not accumulate and bias.size == 0
+    # A strip of B as it lies touches few bytes of many pages, which the hardware does not see coming: while one passes,
+    # the next is fetched.
+    ahead = ROWS_AHEAD * stride if stride == width else np.intp(width)
+    for outer in range(down if by_row else across):
+        for inner in range(across if by_row else down):
+            p, q = (outer, inner) if by_row else (inner, outer)
+            i, j, total = i0 + p * TILE_ROWS, j0 + q * width, t + (q * tall + p) * next_t
+            c, rows, columns = i * N + j, i_end - i, j_end - j
+            whole = rows >= tile_rows(shape) and columns >= tile_width(shape, C)
+            direct = closes and (whole or plain)
+            # What the tile is added to, or its place in C, comes from afar: it is fetched meanwhile.
+            for row in range(tile_rows(shape)):
+                if direct:
+                    tile_prefetch(shape, C, c + row * N)
+                if not opens:
+                    tile_prefetch(shape, work, total + row * width)
+            this_a, this_b, acc = a + p * next_a, b + q * next_b, tile_zeros(C, shape)
+            for k in range(terms):
+                if FETCH_A:
+                    tile_prefetch(shape, A, this_a + next_a + k * step)
+                tile_prefetch(shape, B, this_b + k * stride + ahead)
+                acc = tile_rank1(acc, A, this_a + k * step, apart, rows, B, this_b + k * stride)
+            if not opens:
+                acc = tile_add(tile_load(work, total, width, shape), acc)
+            if direct and whole:
+                if bias.size:
+                    acc = tile_add(acc, tile_load(bias, j, np.intp(0), shape))
+                if accumulate:
+                    acc = tile_add(tile_load(C, c, N, shape), acc)
+                tile_store(acc, C, c, N)
+            elif direct:
+                tile_store_part(acc, C, c, N, rows, columns)
+            else:
+                tile_store(acc, work, total, width)
+                if closes:
+                    rows, columns = min(rows, tile_rows(shape)), min(columns, tile_width(shape, C))
+                    finish(work, total, width, C, i, j, rows, columns, bias, accumulate)
+
+
+@device
+def is_narrow(columns, like):
+    """Whether the last panel of B has so few columns that narrower tiles are less work."""
+    return columns <= max((TILE_VECS - 1) * lanes(like), lanes(like) - TURNED)
+
+
+@device
+def panels(grid, left, right, block, totals, target, bias, accumulate):
+    """`tiles`, of the shapes that their rows and columns ask for."""
+    compact()
+    (by_row, down, across, tall), (A, a, step, apart, next_a), (B, b, stride, next_b) = grid, left, right
+    (work, t, next_t), (C, i, j, i_end, j_end) = totals, target
+    columns, width, v = j_end - j, TILE_VECS * lanes(C), np.intp(0)
+    if across == 1 and is_narrow(columns, C):
+        while v < columns:
+            piece = (B, b + v, stride, next_b), block, (work, t + v, next_t), (C, i, j + v, i_end, j_end)
+            if columns - v > TURNED:
+                tiles(NARROW, grid, left, *piece, bias, accumulate)
+                v += lanes(C)
+            else:
+                tiles(SLIM, grid, left, *piece, bias, accumulate)
+                v += TURNED
+        return
+    whole = down - 1 if i_end - i <= (down - 1) * TILE_ROWS + FEW_ROWS else down
+    # In both shapes, a panel of B is to pass before the next one does.
+    together = across if by_row or whole == down else np.intp(1)
+    for q in range(0, across, together):
+        right, totals = (B, b + q * next_b, stride, next_b), (work, t + q * tall * next_t, next_t)
+        target = C, i, j + q * width, i_end, j_end
+        tiles(TILE, (by_row, whole, together, tall), left, right, block, totals, target, bias, accumulate)
+        if whole < down:
+            below, totals = (A, a + whole * next_a, step, apart, next_a), (work, totals[1] + whole * next_t, next_t)
+            target = C, i + whole * TILE_ROWS, j + q * width, i_end, j_end
+            tiles(FEW, (by_row, np.intp(1), together, tall), below, right, block, totals, target, bias, accumulate)
