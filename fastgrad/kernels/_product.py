@@ -105,9 +105,9 @@ def plan(C, K, threads):
     tall, wide, block = rows // TILE_ROWS, ceil_div(columns, TILE_VECS * L), min(K, BLOCK)
     group = max(np.intp(1), min(tall, np.intp(GROUP // (BLOCK * TILE_ROWS * C.itemsize))))
     right = (group * (block * TILE_ROWS + L) + L * TILE_ROWS + 2 * L) // L * L
-    panels = wide if tall > 1 else np.intp(1)
+    packed = wide if tall > 1 else np.intp(1)
     held = K if are_few_columns(columns, K, C) else block
-    totals = right + panels * TILE_VECS * (held * L + L) + L * TILE_VECS * L
+    totals = right + packed * TILE_VECS * (held * L + L) + L * TILE_VECS * L
     size = totals + (tall * wide if K > BLOCK else 1) * _REGISTERS * L
     return tasks, size, turned, rows, columns, across, group, right, totals
 
@@ -163,7 +163,7 @@ def blocks(
             while q < wide:
                 across, j, next_b = np.intp(1), j0 + q * width, terms * width + L
                 if q < unpacked:
-                    across, other = unpacked, (flat(B), k0 * N + j, N, width)
+                    across, other = max(min(unpacked, whole) - q, across), (flat(B), k0 * N + j, N, width)
                 elif tall > 1:
                     across, other = max(whole - q, across), (work, right + (q - unpacked) * next_b, width, next_b)
                 else:
