@@ -330,7 +330,6 @@ def _reinterpretation(instruction, target, doc):
 
 bits = _reinterpretation(ir.IRBuilder.bitcast, lambda x: x.as_ints, "The lanes' bits, as integers.")
 from_bits = _reinterpretation(ir.IRBuilder.bitcast, lambda x: x.as_floats, "The floats that have these bits.")
-to_int = _reinterpretation(ir.IRBuilder.fptosi, lambda x: x.as_ints, "Integral floats as integers.")
 to_float = _reinterpretation(ir.IRBuilder.sitofp, lambda x: x.as_floats, "Integers as floats.")
 
 

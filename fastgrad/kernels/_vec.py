@@ -236,7 +236,7 @@ def masked_store(builder, value, pointer, vec, mask):
 
 def _store_first(module, vector, itemsize):
     """A function that stores the first lanes of a vector, so many as it is told."""
-    name = f"{__name__}.store_first.{vector.count}.{itemsize}"
+    name = f"{__name__}.store_first.{vector.count}.{vector.element}"
     if name in module.globals:
         return module.globals[name]
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), [vector, vector.as_pointer(), I32]), name)
