@@ -72,13 +72,13 @@ TWELVE, SIXTEEN = Times(16, 8, 12), Times(16, 12)
 
 
 @inlined
-def _shifted_row(G, i, inside, shift):
-    return load_masked(G, (i, 0), inside, splat(G, 0)) - splat(G, shift)
+def _row(A, i, inside):
+    return load_masked(A, (i, 0), inside, splat(A, 0))
 
 
 @inlined
-def _row(A, i, inside):
-    return load_masked(A, (i, 0), inside, splat(A, 0))
+def _shifted_row(G, i, inside, shift):
+    return _row(G, i, inside) - splat(G, shift)
 
 
 @inlined
@@ -105,18 +105,16 @@ def softmax_product(G, Y, out, start, stop, T, M, accumulate):
     """out[i, j] (+)= Y_j (h_j − Σ_c Y_c h_c) with h = G − G_m"""
     compact()
     k, L, count = Y.shape[1], lanes(Y), stop - start
-    if k <= 4 * L:
+    if k <= 16 * L:
         if k <= L:
             _product_of_few(ONE, G, Y, out, start, stop, accumulate)
         elif k <= 2 * L:
             _product_of_few(TWO, G, Y, out, start, stop, accumulate)
         elif k <= 3 * L:
             _product_of_few(THREE, G, Y, out, start, stop, accumulate)
-        else:
+        elif k <= 4 * L:
             _product_of_few(FOUR, G, Y, out, start, stop, accumulate)
-        return
-    if k <= 16 * L:
-        if k <= 6 * L:
+        elif k <= 6 * L:
             _product_of_few(SIX, G, Y, out, start, stop, accumulate)
         elif k <= 7 * L:
             _product_of_few(SEVEN, G, Y, out, start, stop, accumulate)

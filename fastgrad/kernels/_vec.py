@@ -226,11 +226,7 @@ def masked_store(builder, value, pointer, vec, mask):
         align = ir.Constant(I32, vec.itemsize)
         call(builder, "llvm.masked.store.{}.p0", ir.VoidType(), [value, pointer, align, mask])
         return
-    number = ir.IntType(value.type.count)
-    set_bits = cgutils.get_or_insert_function(
-        builder.module, ir.FunctionType(number, [number]), f"llvm.ctpop.i{number.width}"
-    )
-    count = builder.zext(builder.call(set_bits, [builder.bitcast(mask, number)]), I32)
+    count = builder.zext(builder.ctpop(builder.bitcast(mask, ir.IntType(value.type.count))), I32)
     builder.call(_store_first(builder.module, value.type, vec.itemsize), [value, pointer, count])
 
 
