@@ -26,7 +26,8 @@ SIZES = (1, 2, 7, 8, 9, 16, 17, 31, 32, 33, 65, 128, 129, 257, 600)
 AFFINE = [(1, 1, 1), (3, 5, 7), (1, 300, 9), (2, 33, 130), (4, 17, 65)]
 AFFINE += [(13, 33, 17), (65, 49, 33), (600, 9, 17), (7, 9, 600), (40, 7, 130), (300, 3, 50)]
 JACOBIANS = [(1, 1, 1), (3, 5, 7), (2, 17, 9)]
-LARGE = {"d": 70, "m": 50, "k": 137}  # beside so many rows that the work is done in parallel
+# Beside so many rows that the work is done in parallel: by parts of dW, and by blocks of its sums.
+LARGE, TALL = {"d": 70, "m": 50, "k": 137}, {"d": 33, "m": 17, "k": 17}
 
 
 def numbers(rng, shape, dtype):
@@ -65,12 +66,16 @@ def small_problems(function, dtype):
         yield arguments(function, dtype, rows, {"d": d, "m": m, "k": m}, place)
 
 
-def large_problem(function, dtype):
-    work = 120_000 if "k" in function.sizes else 800_000
-    work = 1_200_000 if function.family in ("affine", "linear_cross_entropy") else work
-    sizes = {"d": 9, "m": 13, "k": 37} if function.name.endswith("jacobian") else LARGE
-    work = 12_000 if function.name == "affine_jacobian" else work
-    return arguments(function, dtype, work // math.prod([sizes[letter] for letter in function.sizes]), sizes)
+def large_problems(function, dtype):
+    work, shapes = 120_000 if "k" in function.sizes else 800_000, [LARGE]
+    if function.family in ("affine", "linear_cross_entropy"):
+        work, shapes = 1_200_000, [LARGE, TALL]
+    if function.name.endswith("jacobian"):
+        shapes = [{"d": 9, "m": 13, "k": 37}]
+    if function.name == "affine_jacobian":
+        work = 12_000
+    for sizes in shapes:
+        yield arguments(function, dtype, work // math.prod([sizes[letter] for letter in function.sizes]), sizes)
 
 
 def as_list(results):
@@ -99,7 +104,7 @@ def bits(function, problems, module=fg):
 
 
 def all_bits(dtypes, threads):
-    """Hashes by function and dtype: of small problems, and of a large one for each number of threads."""
+    """Hashes by function and dtype: of small problems, and of large ones for each number of threads."""
     found, in_parallel = {}, set()
     run_large = _jit._run_large
 
@@ -113,12 +118,12 @@ def all_bits(dtypes, threads):
         for function in FUNCTIONS.values():
             name = f"{function.name} {np.dtype(dtype)}"
             found[name] = bits(function, small_problems(function, dtype))
-            large = large_problem(function, dtype)
+            large = list(large_problems(function, dtype))
             for count in threads:
                 numba.set_num_threads(count)
                 in_parallel.discard(function.name)
-                found[f"{name} large, {count} threads"] = bits(function, [large])
-                assert function.name in in_parallel, f"{function.name} ran serially: its large problem is too small"
+                found[f"{name} large, {count} threads"] = bits(function, large)
+                assert function.name in in_parallel, f"{function.name} ran serially: its large problems are too small"
     return found
 
 

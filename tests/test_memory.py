@@ -8,7 +8,7 @@ import numba
 import numpy as np
 import pytest
 from problems import DTYPES, assert_same_bits
-from reproducibility import arguments, as_list, large_problem, small_problems
+from reproducibility import arguments, as_list, large_problems, small_problems
 from subprocesses import run
 from test_rules import as_given, every_function
 
@@ -38,7 +38,7 @@ def test_nothing_before_and_behind_an_array(function, dtype):
     problems = [p for p in small_problems(function, dtype) if max(a.size for a in p.values()) < 20_000]
     if function.name != "affine_jacobian":  # few rows beside whole vectors that do not fill the last panel
         problems += 2 * [arguments(function, dtype, 10, {"d": 80, "m": 80, "k": 80})]
-    for place, problem in enumerate([*problems, large_problem(function, dtype)]):
+    for place, problem in enumerate([*problems, *large_problems(function, dtype)]):
         expected = function.call(fg, problem)
         inputs = {name: guarded(array, at_end=place % 2) for name, array in problem.items()}
         options = {}

@@ -5,24 +5,29 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from problems import DTYPES, assert_within, long_sizes, seeds, sizes, tolerance
+from problems import DTYPES, assert_same_bits, assert_within, long_sizes, seeds, sizes, tolerance
 
-from fastgrad.kernels._product import CACHE_WAY, PRODUCT_PARTS, plan, product
+from fastgrad.kernels._product import CACHE_WAY, PRODUCT_PARTS, count_anew, plan, product, workspaces
 from fastgrad.kernels._thin import FEW_ROWS
 
 _GUARD = 4096  # elements on either side
 
 
 @numba.njit
-def run(A, a_by_rows, B, b_by_rows, C, bias, accumulate, threads):
-    """Every task of C (+)= A B + bias one after the other, each in the same workspace, which is returned with the
-    guards around it and its size."""
-    cuts = plan(C, A.shape[0] if a_by_rows else A.shape[1], threads)
-    tasks, size = cuts[:2]
+def run(A, a_by_rows, B, b_by_rows, C, bias, accumulate, threads, backwards):
+    """Every task of C (+)= A B + bias one after the other, in any order that workers may finish them in, each in the
+    same workspace, which is returned with where guards begin: before and behind the room of a worker."""
+    cuts = plan(C, A.shape[0] if a_by_rows else A.shape[1], a_by_rows and b_by_rows, threads)
+    size, start, _ = workspaces(cuts[1:3], 1, C)
     work = np.full(size + 2 * _GUARD, C.dtype.type(7))
-    for task in range(tasks):
-        product(A, a_by_rows, B, b_by_rows, C, bias, accumulate, cuts, np.intp(task), work, np.intp(_GUARD))
-    return work, size
+    count_anew(work)
+    at_once = cuts[4] if cuts[2] else cuts[0]  # blocks of a long sum, as many as there are slots for
+    for first in range(0, cuts[0], max(at_once, 1)):
+        stop = min(first + at_once, cuts[0])
+        for place in range(first, stop):
+            task = np.intp(stop - 1 - (place - first) if backwards else place)
+            product(A, a_by_rows, B, b_by_rows, C, bias, accumulate, cuts, task, work, start + _GUARD)
+    return work, start, start + _GUARD + cuts[1]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -33,15 +38,18 @@ def run(A, a_by_rows, B, b_by_rows, C, bias, accumulate, threads):
         st.tuples(long_sizes(), st.integers(1, 9)),
         st.just((CACHE_WAY // 4, 200)),  # rows that are packed
     ),
-    K=st.one_of(long_sizes(), st.just(CACHE_WAY // 4)),
+    K=st.one_of(long_sizes(), st.just(CACHE_WAY // 4), st.sampled_from([1025, 1300])),
     threads=st.integers(1, 4),
     a_by_rows=st.booleans(),
     b_by_rows=st.booleans(),
     with_bias=st.booleans(),
     accumulate=st.booleans(),
+    backwards=st.booleans(),
     seed=seeds,
 )
-def test_a_task_stays_in_its_workspace(dtype, shape, K, threads, a_by_rows, b_by_rows, with_bias, accumulate, seed):
+def test_a_task_stays_in_its_workspace(
+    dtype, shape, K, threads, a_by_rows, b_by_rows, with_bias, accumulate, backwards, seed
+):
     for part in PRODUCT_PARTS:
         part.link(dtype)
     rng = np.random.default_rng(seed)
@@ -56,9 +64,26 @@ def test_a_task_stays_in_its_workspace(dtype, shape, K, threads, a_by_rows, b_by
     size_of_terms = abs(A).astype(float) @ abs(B).astype(float) + abs(shift) + (abs(C) if accumulate else 0)
     given_A = np.ascontiguousarray(A.T) if a_by_rows else A
     given_B = B if b_by_rows else np.ascontiguousarray(B.T)
-    work, size = run(given_A, a_by_rows, given_B, b_by_rows, C, bias, accumulate, threads)
-    assert (work[:_GUARD] == 7).all()
-    assert (work[_GUARD + size :] == 7).all()
+    work, before, behind = run(given_A, a_by_rows, given_B, b_by_rows, C, bias, accumulate, threads, backwards)
+    assert (work[before : before + _GUARD] == 7).all()
+    assert (work[behind:] == 7).all()
     assert (around_C[:_GUARD] == 7).all()
     assert (around_C[_GUARD + m * n :] == 7).all()
     assert_within(C, expected, tolerance(dtype, K) * size_of_terms)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@given(
+    rows=sizes(64, least=1), columns=sizes(least=1), K=st.integers(1024, 12_000), threads=st.integers(2, 64), seed=seeds
+)
+def test_blocks_of_a_long_sum_are_added_in_their_order(dtype, rows, columns, K, threads, seed):
+    """Whichever is finished first, by any number of threads."""
+    for part in PRODUCT_PARTS:
+        part.link(dtype)
+    rng = np.random.default_rng(seed)
+    A, B = rng.standard_normal((K, rows)).astype(dtype), rng.standard_normal((K, columns)).astype(dtype)
+    one_by_one, backwards = np.empty((2, rows, columns), dtype)
+    run(A, True, B, True, one_by_one, B[0, :0], False, 1, False)
+    run(A, True, B, True, backwards, B[0, :0], False, threads, True)
+    assert_same_bits(one_by_one, backwards)
+    assert_within(one_by_one, A.T.astype(float) @ B.astype(float), tolerance(dtype, K) * (abs(A).T @ abs(B)))

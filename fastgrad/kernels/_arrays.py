@@ -1,5 +1,5 @@
-"""Arrays within kernels, without references to count: parts of them, memory of their own, a count of tasks; and what is
-said to the compilers of a function.
+"""Arrays within kernels, without references to count: parts of them, memory of their own, numbers that threads share;
+and what is said to the compilers of a function.
 
 Nothing here is checked: bounds are the caller's duty.
 """
@@ -226,11 +226,12 @@ def _free(builder, block):
 
 
 @intrinsic
-def take_number(typingctx, counter):
-    """The next of the numbers 0, 1, 2, …, each given to one thread alone. The first 8 bytes of the array count them."""
+def add_to(typingctx, numbers, place, amount):
+    """Adds to one of the int64 that the array begins with, and gives what it was before: between threads, as if one did
+    so after the other, and what one wrote before, the next one sees."""
 
     def codegen(context, builder, sig, args):
-        data = field(context, builder, counter, args[0], "data")
-        return builder.atomic_rmw("add", builder.bitcast(data, I64.as_pointer()), ir.Constant(I64, 1), "monotonic")
+        data = builder.bitcast(field(context, builder, numbers, args[0], "data"), I64.as_pointer())
+        return builder.atomic_rmw("add", builder.gep(data, [args[1]]), args[2], "acq_rel")
 
-    return types.int64(counter), codegen
+    return types.int64(numbers, types.int64, types.int64), codegen

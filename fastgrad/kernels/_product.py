@@ -14,12 +14,13 @@ for dW of 1000 rows, columns and terms.
 
 import numpy as np
 
-from ._arrays import compact, flat, take_number
+from ._arrays import add_to, compact, flat
 from ._jit import device, inlined
 from ._pack import ceil_div, pack
 from ._panels import is_narrow, panels
 from ._parts import absent, part
 from ._simd import lanes, splat, store
+from ._tall import BOARD, is_tall, tall_plan, tall_task
 from ._thin import (
     BLOCK,
     CACHE_WAY,
@@ -82,13 +83,16 @@ def are_few_columns(columns, K, C):
 
 
 @device
-def plan(C, K, threads):
-    """How C, of sums of K terms, is cut into tasks: as large as the workspace allows, so that packing is seldom, but
-    one a thread. (tasks in all, size of a workspace; whether Cᵀ is computed in place of C; rows and columns of a task,
-    tasks across, panels of A at a time, where in the workspace the panels of B and the totals start)
+def plan(C, K, over_rows, threads):
+    """How C, of sums of K terms, which are the rows of both factors or are not, is cut into tasks: as large as the
+    workspace allows, so that packing is seldom, but one a thread. (tasks in all, size of a worker's room and of that
+    which workers share; whether Cᵀ is computed in place of C; rows and columns of a task, tasks across, panels of A at
+    a time, where in the room the panels of B and the totals start; if there is a shared room, as `tall_plan` has them)
     """
     compact()
-    (m, n), L = C.shape, lanes(C)
+    (m, n), L, none = C.shape, lanes(C), np.intp(0)
+    if is_tall(over_rows, m, n, K, C.itemsize):
+        return *tall_plan(m, n, K, threads, L, C.itemsize), none, none, none
     turned = n <= TILE_ROWS and n < m  # few columns would leave most lanes idle
     if turned:
         m, n = n, m
@@ -96,7 +100,7 @@ def plan(C, K, threads):
         columns = n if threads == 1 else cut(n, 2 * L, n, threads)
         across = ceil_div(n, max(columns, 1))
         size = max(thin_plan(m, columns, K, turned, C)[-1], thin_plan(m, columns, K, not turned, C)[-1])
-        return across if m else m, size, turned, np.intp(TILE_ROWS), columns, across, np.intp(0), np.intp(0), np.intp(0)
+        return across if m else m, size, none, turned, np.intp(TILE_ROWS), columns, across, none, none, none
     if threads == 1 and m * n <= 2**14:  # no divisions where they would be felt
         rows, columns = ceil_div(m, TILE_ROWS) * TILE_ROWS, ceil_div(n, TILE_VECS * L) * TILE_VECS * L
         across, tasks = np.intp(1), np.intp(min(m * n, 1))
@@ -109,22 +113,36 @@ def plan(C, K, threads):
     held = K if are_few_columns(columns, K, C) else block
     totals = right + packed * TILE_VECS * (held * L + L) + L * TILE_VECS * L
     size = totals + (tall * wide if K > BLOCK else 1) * _REGISTERS * L
-    return tasks, size, turned, rows, columns, across, group, right, totals
+    return tasks, size, none, turned, rows, columns, across, group, right, totals
 
 
 @inlined
-def workspaces(size, workers, like):
-    """Elements of room for workers to count their tasks in and for the panels and totals of each; and how far into it,
-    if it starts at a multiple of 64 bytes, the first worker's part and each next one lie."""
+def larger(one, other):
+    """The sizes of the rooms for the tasks of two plans."""
+    return max(one[0], other[0]), max(one[1], other[1])
+
+
+@inlined
+def workspaces(sizes, workers, like):
+    """Elements of room for the numbers that workers share, for what else they share, and for the panels and totals of
+    each; and how far into it, if it starts at a multiple of 64 bytes, the first worker's part and each next one lie."""
     L = lanes(like)
-    apart = (size + L - 1) // L * L
-    return workers * apart + L, L, apart
+    own, shared = sizes
+    start, apart = BOARD * L + shared, (own + L - 1) // L * L
+    return start + workers * apart, start, apart
 
 
 @inlined
 def count_anew(room):
     """Tasks are counted from 0."""
-    store(room, 0, splat(room, 0))
+    for vector in range(BOARD):
+        store(room, vector * lanes(room), splat(room, 0))
+
+
+@inlined
+def take_number(room):
+    """The next of the numbers 0, 1, 2, …, each given to one thread alone."""
+    return add_to(room, 0, 1)
 
 
 @device
@@ -179,7 +197,7 @@ def tiled_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work
     """A task of any other product."""
     compact()
     (M, N), K = C.shape, A.shape[0] if a_by_rows else A.shape[1]
-    _, _, _, task_rows, task_columns, across, group, right, totals = plan
+    _, _, _, _, task_rows, task_columns, across, group, right, totals = plan
     right, totals = left + right, left + totals
     i0, j0 = task // across * task_rows, task % across * task_columns
     m, n = min(M - i0, task_rows), min(N - j0, task_columns)
@@ -198,7 +216,8 @@ def tiled_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work
         blocks(*factors, C, i0, m, j0, n, bias, accumulate, work, left, right, totals, group)
 
 
-PRODUCT_PARTS = (tiled_task, thin_task, *THIN_PARTS)
+PRODUCT_PARTS = (tiled_task, thin_task, *THIN_PARTS, tall_task)
+_OF_TALL = len(PRODUCT_PARTS)
 
 
 @device
@@ -207,9 +226,11 @@ def is_thin(m, n):
 
 
 @device
-def first_absent_of_product(a_by_rows, b_by_rows, m, n, like):
-    """Which of the PRODUCT_PARTS, counted from 1, a product of m rows and n columns, of the dtype of `like`, needs and
-    is not linked; 0 if none."""
+def first_absent_of_product(a_by_rows, b_by_rows, m, n, K, like):
+    """Which of the PRODUCT_PARTS, counted from 1, a product of m rows and n columns, of sums of K terms and the dtype
+    of `like`, needs and is not linked; 0 if none."""
+    if is_tall(a_by_rows and b_by_rows, m, n, K, like.itemsize):
+        return _OF_TALL if absent(tall_task, like) else 0
     if not is_thin(m, n):
         return 1 if absent(tiled_task, like) else 0
     if absent(thin_task, like):
@@ -224,7 +245,9 @@ def product(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, l
 
     A is given as A[k, i] (a_by_rows) or A[i, k], B as B[k, j] (b_by_rows) or B[j, k].
     """
-    if is_thin(C.shape[0], C.shape[1]):
+    if plan[2]:
+        tall_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, left)
+    elif is_thin(C.shape[0], C.shape[1]):
         thin_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, left)
     else:
         tiled_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, left)

@@ -39,7 +39,7 @@ BLOCK = 256  # terms of a sum in one register: |error| ≤ (BLOCK + K / BLOCK + 
 FEW_ROWS = 4 if TILE_ROWS % 4 == 0 else 2
 _CHUNK = 8 * TILE_ROWS * TILE_VECS  # vectors of sums: eight strips that fill the registers
 
-_PLAN = (int, int, bool, int, int, int, int, int, int)
+_PLAN = (int, int, int, bool, int, int, int, int, int, int)
 TASK = 2, bool, 2, bool, 2, 1, bool, _PLAN, int, 1, int  # what the task of a product takes
 
 _VECTOR, _SLIM = TileShape(1, 1), TileShape(1, 1, TURNED)
@@ -253,7 +253,7 @@ def finish_turned(work, t, width, spare, C, j, columns, bias, accumulate):
 def thin_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, left):
     """A task of a product of few rows: some columns of C (+)= A B + bias; or of few columns, where Cᵀ is computed."""
     compact()
-    turned, most, K = plan[2], plan[4], A.shape[0] if a_by_rows else A.shape[1]
+    turned, most, K = plan[3], plan[5], A.shape[0] if a_by_rows else A.shape[1]
     if turned:  # Cᵀ = Bᵀ Aᵀ
         A, a_by_rows, B, b_by_rows = B, b_by_rows, A, a_by_rows
     m, n = (C.shape[1], C.shape[0]) if turned else C.shape

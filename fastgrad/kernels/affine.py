@@ -1,13 +1,14 @@
 """The loops of the affine functions, Y = X Wᵀ + b and its gradients.
 
-All are sums over one index in the order that `_product.py` fixes; each element of a result has one owner, so no sum is
-shared between threads. Workers take their tasks one by one: on a busy machine equal shares do not take equal time.
+All are sums over one index in the order that `_product.py` fixes; each element of a result has one owner, but for the
+blocks of long sums, which are added in order. Workers take their tasks one by one: on a busy machine equal shares do
+not take equal time.
 """
 
 import numpy as np
 from numba import prange
 
-from ._arrays import borrowed, compact, flag, flat, give_back, take_number
+from ._arrays import borrowed, compact, flag, flat, give_back
 from ._jit import device, kernel
 from ._product import (
     BLOCK,
@@ -15,9 +16,11 @@ from ._product import (
     ceil_div,
     count_anew,
     first_absent_of_product,
+    larger,
     plan,
     product,
     product_tasks,
+    take_number,
     workspaces,
 )
 from ._signature import Signature
@@ -38,30 +41,34 @@ _MULTIPLY_ADD, _ADD = 1 / 250, 1 / 60  # nanoseconds a byte
 @device
 def first_absent_of_affine(n, d, m, like):
     """Which of the PRODUCT_PARTS, counted from 1, `affine_tasks` need first and is not linked; 0 if none."""
-    return first_absent_of_product(flag(False), flag(False), n, m, like)
+    return first_absent_of_product(flag(False), flag(False), n, m, d, like)
 
 
 @device
 def first_absent_of_vjp(n, d, m, like):
     """The same for `vjp_tasks`."""
-    absent = first_absent_of_product(flag(False), flag(True), n, d, like)
-    return absent if absent else first_absent_of_product(flag(True), flag(True), m, d, like)
+    absent = first_absent_of_product(flag(False), flag(True), n, d, m, like)
+    return absent if absent else first_absent_of_product(flag(True), flag(True), m, d, n, like)
 
 
 def _first_absent_of_affine(args):
-    return first_absent_of_affine(args[0].shape[0], args[0].shape[1], args[1].shape[0], args[0])
+    X, W = args[:2]
+    return first_absent_of_affine(X.shape[0], X.shape[1], W.shape[0], X)
 
 
 def _first_absent_of_dx(args):
-    return first_absent_of_product(flag(False), flag(True), args[2].shape[0], args[2].shape[1], args[2])
+    W, dX = args[1:3]
+    return first_absent_of_product(flag(False), flag(True), dX.shape[0], dX.shape[1], W.shape[0], dX)
 
 
 def _first_absent_of_dw(args):
-    return first_absent_of_product(flag(True), flag(True), args[2].shape[0], args[2].shape[1], args[2])
+    X, dW = args[1:3]
+    return first_absent_of_product(flag(True), flag(True), dW.shape[0], dW.shape[1], X.shape[0], dW)
 
 
 def _first_absent_of_vjp(args):
-    return first_absent_of_vjp(args[1].shape[0], args[1].shape[1], args[2].shape[0], args[1])
+    X, W = args[1:3]
+    return first_absent_of_vjp(X.shape[0], X.shape[1], W.shape[0], X)
 
 
 @device
@@ -73,10 +80,9 @@ def affine_tasks(X, W, b, Y, accumulate, cuts, work, own):
 @kernel(AFFINE, cost=_MULTIPLY_ADD, parts=PRODUCT_PARTS, first_absent=_first_absent_of_affine)
 def affine(X, W, b, Y, accumulate, threads):
     """Y[r, s] (+)= Σ_k X[r, k] W[s, k] + b[s]"""
-    cuts = plan(Y, X.shape[1], threads)
-    tasks, size = cuts[:2]
-    workers = min(threads, tasks)
-    room, start, apart = workspaces(size, workers, Y)
+    cuts = plan(Y, X.shape[1], flag(False), threads)
+    workers = min(threads, cuts[0])
+    room, start, apart = workspaces(cuts[1:3], workers, Y)
     work = borrowed(Y, room)
     count_anew(work)
     for worker in prange(workers):
@@ -87,10 +93,9 @@ def affine(X, W, b, Y, accumulate, threads):
 @kernel(AFFINE_DX, cost=_MULTIPLY_ADD, parts=PRODUCT_PARTS, first_absent=_first_absent_of_dx)
 def affine_dx(dY, W, dX, accumulate, threads):
     """dX[i, j] (+)= Σ_s dY[i, s] W[s, j]"""
-    cuts = plan(dX, dY.shape[1], threads)
-    tasks, size = cuts[:2]
-    workers = min(threads, tasks)
-    room, start, apart = workspaces(size, workers, dX)
+    cuts = plan(dX, dY.shape[1], flag(False), threads)
+    workers = min(threads, cuts[0])
+    room, start, apart = workspaces(cuts[1:3], workers, dX)
     work = borrowed(dX, room)
     count_anew(work)
     for worker in prange(workers):
@@ -102,10 +107,9 @@ def affine_dx(dY, W, dX, accumulate, threads):
 @kernel(AFFINE_DW, cost=_MULTIPLY_ADD, parts=PRODUCT_PARTS, first_absent=_first_absent_of_dw)
 def affine_dw(dY, X, dW, accumulate, threads):
     """dW[i, j] (+)= Σ_r dY[r, i] X[r, j]"""
-    cuts = plan(dW, dY.shape[0], threads)
-    tasks, size = cuts[:2]
-    workers = min(threads, tasks)
-    room, start, apart = workspaces(size, workers, dW)
+    cuts = plan(dW, dY.shape[0], flag(True), threads)
+    workers = min(threads, cuts[0])
+    room, start, apart = workspaces(cuts[1:3], workers, dW)
     work = borrowed(dW, room)
     count_anew(work)
     for worker in prange(workers):
@@ -176,9 +180,9 @@ def vjp_tasks(dY, X, W, dX, dW, db, accumulate_dX, accumulate, cuts_dX, cuts_dW,
 @kernel(AFFINE_VJP, cost=2 * _MULTIPLY_ADD, parts=PRODUCT_PARTS, first_absent=_first_absent_of_vjp)
 def affine_vjp(dY, X, W, dX, dW, db, accumulate, threads):
     """dX[i, j] (+)= Σ_s dY[i, s] W[s, j];  dW[i, j] (+)= Σ_r dY[r, i] X[r, j];  db[i] (+)= Σ_r dY[r, i]"""
-    cuts_dX, cuts_dW = plan(dX, dY.shape[1], threads), plan(dW, dY.shape[0], threads)
+    cuts_dX, cuts_dW = plan(dX, dY.shape[1], flag(False), threads), plan(dW, dY.shape[0], flag(True), threads)
     workers = min(threads, cuts_dX[0] + cuts_dW[0] + strip_count(db))
-    room, start, apart = workspaces(max(cuts_dX[1], cuts_dW[1]), workers, dX)
+    room, start, apart = workspaces(larger(cuts_dX[1:3], cuts_dW[1:3]), workers, dX)
     work = borrowed(dX, room)
     count_anew(work)
     for worker in prange(workers):
@@ -190,16 +194,15 @@ def affine_vjp(dY, X, W, dX, dW, db, accumulate, threads):
 @kernel(AFFINE_JVP, cost=2 * _MULTIPLY_ADD, parts=PRODUCT_PARTS, first_absent=_first_absent_of_affine)
 def affine_jvp(X, W, dX, dW, db, dY, threads):
     """dY[r, s] = Σ_k dX[r, k] W[s, k] + db[s] + Σ_k X[r, k] dW[s, k], a missing tangent being of size 0"""
-    cuts = plan(dY, X.shape[1], threads)
-    tasks, size = cuts[:2]
-    workers = min(threads, tasks)
-    room, start, apart = workspaces(size, workers, dY)
+    cuts = plan(dY, X.shape[1], flag(False), threads)
+    workers = min(threads, cuts[0])
+    room, start, apart = workspaces(cuts[1:3], workers, dY)
     work = borrowed(dY, room)
     count_anew(work)
     for worker in prange(workers):
         own = start + np.intp(worker) * apart
         task = take_number(work)
-        while task < tasks:
+        while task < cuts[0]:
             product(dX, flag(False), W, flag(False), dY, db, flag(False), cuts, task, work, own)
             if dW.size:
                 product(X, flag(False), dW, flag(False), dY, db[:0], flag(True), cuts, task, work, own)

@@ -10,7 +10,7 @@ from numba import prange
 from ._arrays import as_rows, borrowed, compact, flag, give_back, some_rows
 from ._jit import anything, device, kernel
 from ._loss_rows import INDEX_TARGETS, PROBABILITY_TARGETS, SMOOTHED_TARGETS, span
-from ._product import PRODUCT_PARTS, count_anew, plan, workspaces
+from ._product import PRODUCT_PARTS, count_anew, larger, plan, workspaces
 from ._signature import Signature
 from .affine import affine_tasks, first_absent_of_affine, first_absent_of_vjp, strip_count, vjp_tasks
 from .cross_entropy import MEAN, in_range, reduce, reduced
@@ -109,10 +109,12 @@ def _in_blocks(name, signature, accepts, targets):
             of_block = some_rows(target, first, stop), weight, *of_rows
             S = as_rows(memory, stop - first, k)
             dS = S if gradients else some_rows(S, 0, 0)
-            cuts, cuts_dX, cuts_dW = plan(S, d, threads), plan(dX_block, k, threads), plan(dW, stop - first, threads)
+            cuts, cuts_dX = plan(S, d, flag(False), threads), plan(dX_block, k, flag(False), threads)
+            cuts_dW = plan(dW, stop - first, flag(True), threads)
             tasks = cuts_dX[0] + cuts_dW[0] + strip_count(db) if gradients else 0
             workers = min(threads, max(cuts[0], tasks))
-            room_of_tasks, start, apart = workspaces(max(cuts[1], max(cuts_dX[1], cuts_dW[1])), workers, X)
+            sizes = larger(cuts[1:3], larger(cuts_dX[1:3], cuts_dW[1:3]))
+            room_of_tasks, start, apart = workspaces(sizes, workers, X)
             work = borrowed(X, room_of_tasks)
             count_anew(work)
             for worker in prange(workers):
