@@ -37,16 +37,16 @@ from ._tile import TILE_ROWS, TILE_VECS, tile_width
 
 WORKSPACE = 2**24  # bytes for panels and totals, over all threads
 GROUP = 2**18  # bytes of A's panels, which stay in the second cache while B's pass them: twice as many cost 5 %
-FEW_TERMS = 64  # or less do not pay for packing B, if strips of it fill C's rows
 WHOLE = 2**19  # bytes of all of B, where few columns are packed as a whole: half of the second cache
 UNPACKED_ROWS = 2 * TILE_ROWS  # so many do not pay for packing B, of up to UNPACKED_BYTES
 # Whether A is packed though its rows do not push each other out of the cache; so many panels of B do not pay for
-# packing A; bytes of B's panels that pass one panel of A after the other, for C to be written row by row.
+# packing A; bytes of B's panels that pass one panel of A after the other, for C to be written row by row; and so many
+# terms, or less, do not pay for packing B, if strips of it fill C's rows.
 if TILE_VECS > 1:
-    UNPACKED_BYTES, PACK_A, UNPACKED_PANELS, ROW_OF_PANELS = 2**62, False, 3, 2**18
+    UNPACKED_BYTES, PACK_A, UNPACKED_PANELS, ROW_OF_PANELS, FEW_TERMS = 2**62, False, 3, 2**18, 64
 else:  # a panel of B stays in the first cache, and strips as narrow come slowly from memory: dW of 30000x300x12 took
     # 12.2 ms, packed 7.6
-    UNPACKED_BYTES, PACK_A, UNPACKED_PANELS, ROW_OF_PANELS = 2**23, True, 15, 2**17
+    UNPACKED_BYTES, PACK_A, UNPACKED_PANELS, ROW_OF_PANELS, FEW_TERMS = 2**23, True, 15, 2**17, 24
 
 _REGISTERS = TILE_ROWS * TILE_VECS
 
@@ -65,7 +65,12 @@ def cut(size, step, most, pieces):
 def _large_plan(m, n, L, itemsize, threads):
     """Rows and columns of a task, tasks across, tasks in all."""
     most = WORKSPACE // (threads * itemsize * 2)  # elements of the totals: the panels take less than as much again
-    columns = cut(n, TILE_VECS * L, np.intp(most**0.5), np.intp(1))
+    # Each piece of the columns reads all of A, and each piece of the rows all of B: with more columns than rows, these
+    # are cut. A third of dW of 1000 × 3000 × 500 was reading B twice.
+    pieces = np.intp(1)
+    while threads % (2 * pieces) == 0 and 2 * pieces * pieces * m < threads * n:
+        pieces *= 2
+    columns = cut(n, TILE_VECS * L, np.intp(most**0.5), pieces)
     across = ceil_div(n, columns)
     most = min(most // columns, 2 * GROUP // (BLOCK * itemsize))
     rows = cut(m, TILE_ROWS, most, ceil_div(threads, max(across, 1)))
