@@ -20,7 +20,7 @@ from ._pack import ceil_div, pack
 from ._panels import is_narrow, panels
 from ._parts import absent, part
 from ._simd import lanes, splat, store
-from ._tall import BOARD, is_tall, tall_plan, tall_task
+from ._tall import BOARD, is_by_whole_rows, is_tall, tall_plan, tall_task
 from ._thin import (
     BLOCK,
     CACHE_WAY,
@@ -235,10 +235,13 @@ def first_absent_of_product(a_by_rows, b_by_rows, m, n, K, like):
     """Which of the PRODUCT_PARTS, counted from 1, a product of m rows and n columns, of sums of K terms and the dtype
     of `like`, needs and is not linked; 0 if none."""
     if is_tall(a_by_rows and b_by_rows, m, n, K, like.itemsize):
-        return _OF_TALL if absent(tall_task, like) else 0
-    if not is_thin(m, n):
+        if absent(tall_task, like):
+            return _OF_TALL
+        if not is_by_whole_rows(m, n):
+            return 0
+    elif not is_thin(m, n):
         return 1 if absent(tiled_task, like) else 0
-    if absent(thin_task, like):
+    elif absent(thin_task, like):
         return 2
     missing = first_absent_of_thin(min(m, n), a_by_rows if n < m else b_by_rows, like)
     return 2 + missing if missing else 0

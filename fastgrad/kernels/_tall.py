@@ -13,16 +13,19 @@ import numpy as np
 
 from ._arrays import add_to, compact, flat
 from ._jit import device
-from ._pack import ceil_div, finish
+from ._pack import ceil_div, finish, pack
 from ._panels import FEW, NARROW, TILE
 from ._parts import part
 from ._simd import first, lanes, load, load_masked, splat, store
-from ._thin import BLOCK, CACHE_WAY, FEW_ROWS, TASK
+from ._thin import BLOCK, CACHE_WAY, FEW_ROWS, TASK, one_by_rows, two_by_rows
 from ._tile import TILE_ROWS, TILE_VECS, tile_load, tile_prefetch, tile_rank1, tile_store, tile_width, tile_zeros
 
 _LONG = 4 * BLOCK  # terms, or more
 _FEW = 64  # rows or columns, or less: of more, panels are used often enough to pay for packing
 _FEW_OF_MEETING = 32  # the same where rows of B meet in one place of the caches
+# Of one or two rows, the tiles are loaded and stored as often as they have terms: with so many columns or more, whole
+# rows of B are added, as to other products of few rows, in two thirds of the time.
+_TWO, _WIDE = 2, 256
 _TOTALS = 2**19  # bytes of C, or less, which stay in the second cache
 # Rows of B in a run, if memory is to give them in time for up to so many rows of C, where twice as many are up to 10 %
 # slower; and in one for more rows of C, where the totals are loaded and stored as often; and in one of rows that meet.
@@ -43,6 +46,12 @@ def is_tall(over_rows, m, n, K, itemsize):
 
 
 @device
+def is_by_whole_rows(m, n):
+    """Whether one of these is computed by one_by_rows or two_by_rows."""
+    return min(m, n) <= _TWO and max(m, n) >= _WIDE
+
+
+@device
 def tall_plan(m, n, K, threads, L, itemsize):
     """Tasks, elements of each worker's room, of the room they share; whether Cᵀ is computed in place of C; slots, their
     size, and how far apart their rows are"""
@@ -53,7 +62,8 @@ def tall_plan(m, n, K, threads, L, itemsize):
         stride += L
     size, blocks = ceil_div(rows, TILE_ROWS) * TILE_ROWS * stride, ceil_div(K, BLOCK)
     slots = np.intp(1) if threads == 1 else min(blocks, np.intp(_SLOTS), max(_SLOT_BYTES // (size * itemsize), threads))
-    return blocks, _RUN_OF_MANY * stride, (slots + 1) * size, turned, slots, size, stride
+    own = max(_RUN_OF_MANY * stride, 2 * BLOCK + 2 * L)
+    return blocks, own, (slots + 1) * size, turned, slots, size, stride
 
 
 @device
@@ -136,7 +146,16 @@ def tall_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work,
     while task - add_to(work, _ADDED, 0) >= slots:
         pass  # the slot is still in use: a worker, which the system keeps from running, has a block as old
     k0, slot = task * BLOCK, task % slots
-    _sums_of_block(A, B, k0, min(K, k0 + BLOCK), work, first_slot + slot * size, stride, left)
+    terms, t, rows, columns = min(K - k0, BLOCK), first_slot + slot * size, A.shape[1], B.shape[1]
+    if is_by_whole_rows(rows, columns):
+        pack(A, a_by_rows, np.intp(0), rows, k0, terms, rows, work, left)
+        whole_rows = work, left, terms, flat(B), k0 * columns, columns, columns, t, t, stride, a_by_rows
+        if rows == 1:
+            one_by_rows(*whole_rows)
+        else:
+            two_by_rows(*whole_rows)
+    else:
+        _sums_of_block(A, B, k0, k0 + terms, work, t, stride, left)
     add_to(work, _FILLED + slot, 1)
     missed, done = np.intp(1 if add_to(work, _ADDING, 1) == 0 else 0), False
     while missed > 0:  # blocks may be finished while others are added: who adds looks once more before it leaves

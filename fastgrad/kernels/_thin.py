@@ -43,9 +43,10 @@ _PLAN = (int, int, int, bool, int, int, int, int, int, int)
 TASK = 2, bool, 2, bool, 2, 1, bool, _PLAN, int, 1, int  # what the task of a product takes
 
 _VECTOR, _SLIM = TileShape(1, 1), TileShape(1, 1, TURNED)
-# Two rows of sums in memory, and how many rows of B are added to them at a time, for which there are registers.
-_TWO_SUMS, _SOME_ROWS = TileShape(2, 1), TileShape(8 if TILE_VECS > 1 else 2, 1)
-_SOME_ELEMENTS = TileShape(2 * _SOME_ROWS.rows, 1)
+# One or two rows of sums in memory, and how many rows of B are added to them at a time: a quarter
+# faster than two, for loads of sums; fetching ahead is slower.
+_ONE_SUM, _TWO_SUMS, _SOME_ROWS = TileShape(1, 1), TileShape(2, 1), TileShape(8, 1)
+_SOME_ELEMENTS, _SOME_PAIRS = TileShape(8, 1), TileShape(16, 1)
 # More rows of sums in registers: strips of B as wide as these hold.
 FEW_TERMS_TILE = TileShape(FEW_ROWS, 2)
 _FEW, _MANY = TileShape(FEW_ROWS, 1), TileShape(TILE_ROWS, 1)
@@ -55,8 +56,8 @@ _ONE_TURNED, _FEW_TURNED, _MANY_TURNED = (TileShape(rows, 1, TURNED) for rows in
 
 @device
 def _rows_at_a_time(m, by_rows):
-    if m <= 2 and (by_rows or m == 1):
-        return 2 if by_rows else 1
+    if m == 1 or (m == 2 and by_rows):
+        return m
     return FEW_ROWS if m <= FEW_ROWS else TILE_ROWS
 
 
@@ -77,32 +78,47 @@ _BY_ROWS = 1, int, int, 1, int, int, int, int, int, int, bool  # as the next thr
 _BY_COLUMNS = 1, int, int, 2, int, int, int, int, int, int, bool
 
 
-@part(*_BY_ROWS)
-def two_by_rows(work, a, terms, B, b, stride, columns, t, sums, width, opens):
-    """work[t + p width + q] (+)= Σ_k work[a + 2 k + p] · B[b + k stride + q], where (+)= is = if it opens the sum.
+@device
+def _add_rows(sums, elements, work, a, terms, B, b, stride, columns, t, own, width, opens):
+    """work[t + p width + q] (+)= Σ_k work[a + k rows + p] · B[b + k stride + q], where (+)= is = if it opens the sum.
 
-    For two rows, B is read from end to end, some rows at a time, and the sums are in memory: at `sums` if not at t.
+    For one or two rows, B is read from end to end, some rows at a time, and the sums are in memory: at `own` if not
+    at t.
     """
     compact()
-    L, some = lanes(B), tile_rows(_SOME_ROWS)
-    at = t if opens else sums
+    L, R, some = lanes(B), tile_rows(sums), tile_rows(_SOME_ROWS)
+    at = t if opens else own
     for q in range(0, columns, L):
-        tile_store(tile_zeros(B, _TWO_SUMS), work, at + q, width)
-    whole = terms // some * some
+        tile_store(tile_zeros(B, sums), work, at + q, width)
+    whole, wide = terms // some * some, columns // L * L
     for k in range(0, whole, some):
-        left = tile_splat(work, a + 2 * k, _SOME_ELEMENTS)
-        for q in range(0, columns, L):
-            right = tile_load_masked(B, b + k * stride + q, stride, _SOME_ROWS, first(B, columns - q))
-            tile_store(tile_product(tile_load(work, at + q, width, _TWO_SUMS), left, 0, right), work, at + q, width)
+        left, row = tile_splat(work, a + R * k, elements), b + k * stride
+        for q in range(0, wide, L):
+            total, right = tile_load(work, at + q, width, sums), tile_load(B, row + q, stride, _SOME_ROWS)
+            tile_store(tile_product(total, left, 0, right), work, at + q, width)
+        if wide < columns:
+            right = tile_load_masked(B, row + wide, stride, _SOME_ROWS, first(B, columns - wide))
+            total = tile_product(tile_load(work, at + wide, width, sums), left, 0, right)
+            tile_store(total, work, at + wide, width)
     for k in range(whole, terms):
         for q in range(0, columns, L):
             right = tile_load_masked(B, b + k * stride + q, stride, _VECTOR, first(B, columns - q))
-            total = tile_product(tile_load(work, at + q, width, _TWO_SUMS), work, a + 2 * k, right)
+            total = tile_product(tile_load(work, at + q, width, sums), work, a + R * k, right)
             tile_store(total, work, at + q, width)
     if not opens:
         for q in range(0, columns, L):
-            both = tile_load(work, t + q, width, _TWO_SUMS), tile_load(work, sums + q, width, _TWO_SUMS)
+            both = tile_load(work, t + q, width, sums), tile_load(work, own + q, width, sums)
             tile_store(tile_add(*both), work, t + q, width)
+
+
+@part(*_BY_ROWS)
+def one_by_rows(work, a, terms, B, b, stride, columns, t, sums, width, opens):
+    _add_rows(_ONE_SUM, _SOME_ELEMENTS, work, a, terms, B, b, stride, columns, t, sums, width, opens)
+
+
+@part(*_BY_ROWS)
+def two_by_rows(work, a, terms, B, b, stride, columns, t, sums, width, opens):
+    _add_rows(_TWO_SUMS, _SOME_PAIRS, work, a, terms, B, b, stride, columns, t, sums, width, opens)
 
 
 @device
@@ -204,18 +220,20 @@ def many_by_columns(work, a, terms, B, j, k0, columns, t, spare, width, opens):
     _add_columns(_MANY_TURNED, work, a, terms, B, j, k0, columns, t, spare, width, opens)
 
 
-THIN_PARTS = two_by_rows, few_by_rows, many_by_rows, one_by_columns, few_by_columns, many_by_columns
+THIN_PARTS = one_by_rows, two_by_rows, few_by_rows, many_by_rows, one_by_columns, few_by_columns, many_by_columns
 
 
 @device
 def first_absent_of_thin(m, by_rows, like):
     """Which of the THIN_PARTS, counted from 1, m rows beside a B by rows or by columns need and is not linked, or 0"""
     if m > FEW_ROWS:
-        missing = 3 * absent(many_by_rows, like) if by_rows else 6 * absent(many_by_columns, like)
-    elif by_rows:
-        missing = 2 * absent(few_by_rows, like) if m > 2 else 1 * absent(two_by_rows, like)
+        missing = 4 * absent(many_by_rows, like) if by_rows else 7 * absent(many_by_columns, like)
+    elif m > 2:
+        missing = 3 * absent(few_by_rows, like) if by_rows else 6 * absent(few_by_columns, like)
+    elif m > 1:
+        missing = 2 * absent(two_by_rows, like) if by_rows else 6 * absent(few_by_columns, like)
     else:
-        missing = 5 * absent(few_by_columns, like) if m > 1 else 4 * absent(one_by_columns, like)
+        missing = 1 * absent(one_by_rows, like) if by_rows else 5 * absent(one_by_columns, like)
     return missing
 
 
@@ -276,8 +294,10 @@ def thin_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work,
             elif b_by_rows:
                 if m > 2:
                     few_by_rows(*by_rows)
-                else:
+                elif m > 1:
                     two_by_rows(*by_rows)
+                else:
+                    one_by_rows(*by_rows)
             elif m > 1:
                 few_by_columns(*by_columns)
             else:
