@@ -88,20 +88,35 @@ def are_few_columns(columns, K, C):
 
 
 @device
+def is_turned(over_rows, m, n, K, itemsize):
+    """Whether Cᵀ is computed in place of C: few columns leave most lanes idle. Where A had to be transposed for it,
+    which it has not if terms are rows, this costs less for three columns or more, of float32 if terms are few: 740 × 4
+    of float64 and 3 terms take half the time."""
+    many_terms = (12 if itemsize == 4 else 2048) <= K
+    return n <= TILE_ROWS and n < m and (over_rows or n <= 2 or m <= UNPACKED_ROWS or many_terms)
+
+
+@device
+def is_thin(over_rows, m, n, K, itemsize):
+    """Whether a product is one of `_thin.py`."""
+    return m <= TILE_ROWS or is_turned(over_rows, m, n, K, itemsize)
+
+
+@device
 def plan(C, K, over_rows, threads):
     """How C, of sums of K terms, which are the rows of both factors or are not, is cut into tasks: as large as the
     workspace allows, so that packing is seldom, but one a thread. (tasks in all, size of a worker's room and of that
     which workers share; whether Cᵀ is computed in place of C; rows and columns of a task, tasks across, panels of A at
-    a time, where in the room the panels of B and the totals start; if there is a shared room, as `tall_plan` has them)
+    a time or 0 of few rows, where in the room the panels of B and the totals start; or as `tall_plan` has them)
     """
     compact()
     (m, n), L, none = C.shape, lanes(C), np.intp(0)
     if is_tall(over_rows, m, n, K, C.itemsize):
         return *tall_plan(m, n, K, threads, L, C.itemsize), none, none, none
-    turned = n <= TILE_ROWS and n < m  # few columns would leave most lanes idle
-    if turned:
-        m, n = n, m
-    if m <= TILE_ROWS:
+    turned = is_turned(over_rows, m, n, K, C.itemsize)
+    if is_thin(over_rows, m, n, K, C.itemsize):
+        if turned:
+            m, n = n, m
         columns = n if threads == 1 else cut(n, 2 * L, n, threads)
         across = ceil_div(n, max(columns, 1))
         size = max(thin_plan(m, columns, K, turned, C)[-1], thin_plan(m, columns, K, not turned, C)[-1])
@@ -226,11 +241,6 @@ _OF_TALL = len(PRODUCT_PARTS)
 
 
 @device
-def is_thin(m, n):
-    return min(m, n) <= TILE_ROWS
-
-
-@device
 def first_absent_of_product(a_by_rows, b_by_rows, m, n, K, like):
     """Which of the PRODUCT_PARTS, counted from 1, a product of m rows and n columns, of sums of K terms and the dtype
     of `like`, needs and is not linked; 0 if none."""
@@ -239,7 +249,7 @@ def first_absent_of_product(a_by_rows, b_by_rows, m, n, K, like):
             return _OF_TALL
         if not is_by_whole_rows(m, n):
             return 0
-    elif not is_thin(m, n):
+    elif not is_thin(a_by_rows and b_by_rows, m, n, K, like.itemsize):
         return 1 if absent(tiled_task, like) else 0
     elif absent(thin_task, like):
         return 2
@@ -253,9 +263,10 @@ def product(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, l
 
     A is given as A[k, i] (a_by_rows) or A[i, k], B as B[k, j] (b_by_rows) or B[j, k].
     """
-    if plan[2]:
+    shared, group = plan[2], plan[7]
+    if shared:
         tall_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, left)
-    elif is_thin(C.shape[0], C.shape[1]):
+    elif group == 0:
         thin_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, left)
     else:
         tiled_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, left)

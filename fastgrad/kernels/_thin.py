@@ -355,8 +355,11 @@ def few_columns(A, a, step, apart, B, b_by_rows, K, C, i0, m, j0, n, bias, accum
                     tile_store(acc, work, total, L)
             if bias.size:
                 acc = tile_add(acc, tile_load(work, b + K * L, np.intp(0), _MANY))
+            c = (i0 + p) * N + j0 + q
             if accumulate:
                 tile_store(acc, work, total, L)
                 finish(work, total, L, C, i0 + p, j0 + q, min(rows, TILE_ROWS), min(n - q, L), nothing, accumulate)
+            elif N <= L and c + (TILE_ROWS - 1) * N + L <= (i0 + m) * N:
+                tile_store(acc, flat(C), c, N)  # what spills over the end of a row is overwritten by the next
             else:
-                tile_store_part(acc, flat(C), (i0 + p) * N + j0 + q, N, rows, n - q)
+                tile_store_part(acc, flat(C), c, N, rows, n - q)
