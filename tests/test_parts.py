@@ -14,11 +14,12 @@ from fastgrad.kernels import linear_cross_entropy
 from fastgrad.kernels._parts import Part
 
 PARTS = [kernel for _, _, kernel in every_kernel() if isinstance(kernel, Part)]
-USERS = [f for f in FUNCTIONS.values() if f.family in ("affine", "cross_entropy", "linear_cross_entropy")]
+FAMILIES = "affine", "cross_entropy", "linear_cross_entropy"
+USERS = [f for f in FUNCTIONS.values() if f.family in FAMILIES and f.name != "affine_jacobian"]
 
 
 @pytest.mark.parametrize("function", USERS, ids=[f.name for f in USERS])
-@given(st.one_of(sizes(40), long_sizes()), st.data(), st.sampled_from(DTYPES), st.sampled_from([2000, 11 * 2**20]))
+@given(st.one_of(sizes(40), long_sizes(), st.just(1025)), st.data(), st.sampled_from(DTYPES), st.sampled_from([2000, 11 * 2**20]))
 def test_a_call_links_what_it_needs(function, rows, data, dtype, room):
     """The slots of all parts are emptied: a call of one that was not linked again would end this process."""
     each = {letter: data.draw(sizes(40, least=letter == "k"), label=letter) for letter in function.sizes}
