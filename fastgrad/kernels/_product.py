@@ -15,6 +15,7 @@ for dW of 1000 rows, columns and terms.
 import numpy as np
 
 from ._arrays import add_to, compact, flat
+from ._few import FEW_TERMS_TILE, are_few_columns, few_columns, few_terms
 from ._jit import device, inlined
 from ._pack import ceil_div, pack
 from ._panels import is_narrow, panels
@@ -24,11 +25,8 @@ from ._tall import BOARD, is_by_whole_rows, is_tall, tall_plan, tall_task
 from ._thin import (
     BLOCK,
     CACHE_WAY,
-    FEW_TERMS_TILE,
     TASK,
     THIN_PARTS,
-    few_columns,
-    few_terms,
     first_absent_of_thin,
     thin_plan,
     thin_task,
@@ -37,7 +35,6 @@ from ._tile import TILE_ROWS, TILE_VECS, tile_width
 
 WORKSPACE = 2**24  # bytes for panels and totals, over all threads
 GROUP = 2**18  # bytes of A's panels, which stay in the second cache while B's pass them: twice as many cost 5 %
-WHOLE = 2**19  # bytes of all of B, where few columns are packed as a whole: half of the second cache
 UNPACKED_ROWS = 2 * TILE_ROWS  # so many do not pay for packing B, of up to UNPACKED_BYTES
 # Whether A is packed though its rows do not push each other out of the cache; so many panels of B do not pay for
 # packing A; bytes of B's panels that pass one panel of A after the other, for C to be written row by row; and so many
@@ -78,13 +75,6 @@ def _large_plan(m, n, L, itemsize, threads):
         columns = cut(n, L, columns, threads)
         across = ceil_div(n, columns)
     return rows, columns, across, ceil_div(m, rows) * across
-
-
-@device
-def are_few_columns(columns, K, C):
-    """Whether so many columns of B can be packed as a whole."""
-    L = lanes(C)
-    return columns <= TILE_VECS * L and K * TILE_VECS * L * C.itemsize <= WHOLE
 
 
 @device

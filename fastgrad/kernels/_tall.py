@@ -11,7 +11,7 @@ rows; while the strips of one run are read from the second cache, the next is fe
 
 import numpy as np
 
-from ._arrays import add_to, compact, flat
+from ._arrays import add_to, compact, flag, flat
 from ._jit import device
 from ._pack import ceil_div, finish, pack
 from ._panels import FEW, NARROW, TILE
@@ -149,7 +149,7 @@ def tall_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work,
     terms, t, rows, columns = min(K - k0, BLOCK), first_slot + slot * size, A.shape[1], B.shape[1]
     if is_by_whole_rows(rows, columns):
         pack(A, a_by_rows, np.intp(0), rows, k0, terms, rows, work, left)
-        whole_rows = work, left, terms, flat(B), k0 * columns, columns, columns, t, t, stride, a_by_rows
+        whole_rows = work, left, terms, flat(B), k0 * columns, columns, columns, t, t, stride, flag(True)
         if rows == 1:
             one_by_rows(*whole_rows)
         else:

@@ -1,5 +1,4 @@
-"""Products C[i, j] = Σ_k A[i, k] B[k, j] of few rows, or of few columns as Cᵀ: B is read once, and where it is; and
-below, those of few terms, or of more columns but few still, of which A is read once.
+"""Products C[i, j] = Σ_k A[i, k] B[k, j] of few rows, or of few columns as Cᵀ: B is read once, and where it is.
 
 The few rows of A are packed, and all columns of B that a chunk has pass them while the chunk's sums stay in the first
 cache. Where B is given by rows, some of its rows at a time are added to the sums; where it is given by columns, eight
@@ -27,7 +26,6 @@ from ._tile import (
     tile_rows,
     tile_splat,
     tile_store,
-    tile_store_part,
     tile_width,
     tile_zeros,
 )
@@ -43,12 +41,11 @@ _PLAN = (int, int, int, bool, int, int, int, int, int, int)
 TASK = 2, bool, 2, bool, 2, 1, bool, _PLAN, int, 1, int  # what the task of a product takes
 
 _VECTOR, _SLIM = TileShape(1, 1), TileShape(1, 1, TURNED)
-# One or two rows of sums in memory, and how many rows of B are added to them at a time: a quarter
-# faster than two, for loads of sums; fetching ahead is slower.
+# One or two rows of sums in memory, and how many rows of B are added to them at a time: two at a time load and store
+# the sums more often, and take up to a quarter longer; to fetch rows ahead takes longer, too.
 _ONE_SUM, _TWO_SUMS, _SOME_ROWS = TileShape(1, 1), TileShape(2, 1), TileShape(8, 1)
 _SOME_ELEMENTS, _SOME_PAIRS = TileShape(8, 1), TileShape(16, 1)
 # More rows of sums in registers: strips of B as wide as these hold.
-FEW_TERMS_TILE = TileShape(FEW_ROWS, 2)
 _FEW, _MANY = TileShape(FEW_ROWS, 1), TileShape(TILE_ROWS, 1)
 _FEW_STRIP, _MANY_STRIP = TileShape(FEW_ROWS, TILE_ROWS * TILE_VECS // FEW_ROWS), TileShape(TILE_ROWS, TILE_VECS)
 _ONE_TURNED, _FEW_TURNED, _MANY_TURNED = (TileShape(rows, 1, TURNED) for rows in (1, FEW_ROWS, TILE_ROWS))
@@ -307,59 +304,3 @@ def thin_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work,
             finish_turned(work, totals, width, spare, C, j, columns, bias, accumulate)
         else:
             finish(work, totals, width, C, np.intp(0), j, m, columns, bias, accumulate)
-
-
-@device
-def few_terms(A, a, step, apart, B, C, i0, m, j0, n):
-    """Rows i0 to i0 + m, columns j0 to j0 + n of C = A B, a product of few terms, its A[i0 + p, k] at A[a + p apart +
-    k step]: rows of C are written from end to end, a few at a time, as fast as memory takes them."""
-    compact()
-    K, N = B.shape
-    R, across = tile_rows(FEW_TERMS_TILE), tile_width(FEW_TERMS_TILE, C)
-    for p in range(0, m, R):
-        rows = m - p
-        for q_or_less in range(0, n, across):
-            q = j0 + min(q_or_less, n - across)  # the last strip lies over the one before
-            tile = tile_zeros(C, FEW_TERMS_TILE)
-            for k in range(K):
-                tile = tile_rank1(tile, A, a + p * apart + k * step, apart, rows, flat(B), k * N + q)
-            if rows >= R:
-                tile_store(tile, flat(C), (i0 + p) * N + q, N)
-            else:
-                tile_store_part(tile, flat(C), (i0 + p) * N + q, N, rows, across)
-
-
-@device
-def few_columns(A, a, step, apart, B, b_by_rows, K, C, i0, m, j0, n, bias, accumulate, work, right, total):
-    """Rows i0 to i0 + m of few columns of C (+)= A B + bias, all of B packed, so that rows of A, given as for
-    `few_terms`, are read from end to end: with B packed a block at a time, 16384 × 784 × 10 takes an eighth longer."""
-    compact()
-    N, L, nothing = C.shape[1], lanes(C), bias[:0]
-    pack(B, b_by_rows, j0, n, np.intp(0), K, L, work, right)
-    if bias.size:  # behind each panel, with zeros where there are no columns
-        for q in range(0, n, L):
-            shift = load_masked(bias, j0 + q, first(C, n - q), splat(C, 0))
-            store(work, right + q // L * (K * L + L) + K * L, shift)
-    for p in range(0, m, TILE_ROWS):
-        rows = m - p
-        for q in range(0, n, L):
-            b = right + q // L * (K * L + L)
-            acc = tile_zeros(C, _MANY)
-            for k0 in range(0, K, BLOCK):
-                acc = tile_zeros(C, _MANY)
-                for k in range(k0, min(k0 + BLOCK, K)):
-                    acc = tile_rank1(acc, A, a + p * apart + k * step, apart, rows, work, b + k * L)
-                if k0 > 0:
-                    acc = tile_add(tile_load(work, total, L, _MANY), acc)
-                if k0 + BLOCK < K:
-                    tile_store(acc, work, total, L)
-            if bias.size:
-                acc = tile_add(acc, tile_load(work, b + K * L, np.intp(0), _MANY))
-            c = (i0 + p) * N + j0 + q
-            if accumulate:
-                tile_store(acc, work, total, L)
-                finish(work, total, L, C, i0 + p, j0 + q, min(rows, TILE_ROWS), min(n - q, L), nothing, accumulate)
-            elif N <= L and c + (TILE_ROWS - 1) * N + L <= (i0 + m) * N:
-                tile_store(acc, flat(C), c, N)  # what spills over the end of a row is overwritten by the next
-            else:
-                tile_store_part(acc, flat(C), c, N, rows, n - q)
