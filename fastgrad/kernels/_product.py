@@ -21,13 +21,13 @@ from ._pack import ceil_div, pack
 from ._panels import is_narrow, panels
 from ._parts import absent, part
 from ._simd import lanes, splat, store
-from ._tall import BOARD, is_by_whole_rows, is_tall, tall_plan, tall_task
+from ._tall import is_by_whole_rows, is_tall, tall_plan, tall_task
 from ._thin import (
     BLOCK,
-    CACHE_WAY,
     TASK,
     THIN_PARTS,
     first_absent_of_thin,
+    rows_meet,
     thin_plan,
     thin_task,
 )
@@ -138,15 +138,14 @@ def workspaces(sizes, workers, like):
     each; and how far into it, if it starts at a multiple of 64 bytes, the first worker's part and each next one lie."""
     L = lanes(like)
     own, shared = sizes
-    start, apart = BOARD * L + shared, (own + L - 1) // L * L
+    start, apart = L + shared, (own + L - 1) // L * L
     return start + workers * apart, start, apart
 
 
 @inlined
 def count_anew(room):
-    """Tasks are counted from 0."""
-    for vector in range(BOARD):
-        store(room, vector * lanes(room), splat(room, 0))
+    """Tasks, and what else workers count, are counted from 0."""
+    store(room, 0, splat(room, 0))
 
 
 @inlined
@@ -169,7 +168,7 @@ def blocks(
     unpacked = np.intp(0)
     if b_by_rows and m <= UNPACKED_ROWS and B.size * C.itemsize <= UNPACKED_BYTES:
         unpacked = n // width if n % L else wide
-    pack_A = wide > UNPACKED_PANELS and (PACK_A or A.shape[1] * C.itemsize % CACHE_WAY == 0)
+    pack_A = wide > UNPACKED_PANELS and (PACK_A or rows_meet(A))
     source = flat(A)
     if pack_A:
         source, apart, step = work, np.intp(1), np.intp(TILE_ROWS)

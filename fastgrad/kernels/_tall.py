@@ -17,7 +17,7 @@ from ._pack import ceil_div, finish, pack
 from ._panels import FEW, NARROW, TILE
 from ._parts import part
 from ._simd import first, lanes, load, load_masked, splat, store
-from ._thin import BLOCK, CACHE_WAY, FEW_ROWS, TASK, one_by_rows, two_by_rows
+from ._thin import BLOCK, CACHE_WAY, FEW_ROWS, TASK, add_by_rows, rows_meet
 from ._tile import TILE_ROWS, TILE_VECS, tile_load, tile_prefetch, tile_rank1, tile_store, tile_width, tile_zeros
 
 _LONG = 4 * BLOCK  # terms, or more
@@ -31,11 +31,10 @@ _TOTALS = 2**19  # bytes of C, or less, which stay in the second cache
 # slower; and in one for more rows of C, where the totals are loaded and stored as often; and in one of rows that meet.
 _RUN, _RUN_OF_MANY, _MANY, _RUN_OF_MEETING = 16, 64, 32, 8
 
-# The numbers that workers share, at the start of the workspace: of tasks that were taken, of workers whose blocks are
-# to be added, of blocks that were, and how often each slot was filled.
+# The numbers that workers share, at the start of the workspace, behind that of tasks taken: of workers whose blocks are
+# to be added, of blocks that were, and a bit for each slot that holds a block.
 _ADDING, _ADDED, _FILLED = 1, 2, 3
 _SLOTS, _SLOT_BYTES = 32, 2**22  # so many, and of that size together, at most: none waits for another's block
-BOARD = 5  # vectors for these numbers
 
 
 @device
@@ -86,7 +85,7 @@ def _sums_of_block(A, B, k0, stop, work, t, stride, own):
     L, zeros = lanes(B), splat(B, 0)
     (K, columns), rows, width = B.shape, A.shape[1], tile_width(TILE, B)
     run = np.intp(_RUN_OF_MANY if rows > _MANY else _RUN)
-    if columns * B.itemsize % CACHE_WAY == 0:
+    if rows_meet(B):
         run = np.intp(_RUN_OF_MEETING)
     for k in range(k0, stop, run):
         terms, opens = min(run, stop - k), k == k0
@@ -122,13 +121,14 @@ def _add_slots(work, slots, first_slot, size, blocks):
     """Adds blocks to the totals, which stand behind the slots, as far as each next one is there."""
     compact()
     L, total, block, done = lanes(work), first_slot + slots * size, add_to(work, _ADDED, 0), False
-    while block < blocks and add_to(work, _FILLED + block % slots, 0) > block // slots:
+    while (add_to(work, _FILLED, 0) >> (block % slots)) & 1:
         slot = first_slot + block % slots * size
         for at in range(0, size, L):
             value = load(work, slot + at)
             if block > 0:
                 value = load(work, total + at) + value
             store(work, total + at, value)
+        add_to(work, _FILLED, -(1 << (block % slots)))
         block += 1
         add_to(work, _ADDED, 1)
         done = block == blocks
@@ -142,21 +142,17 @@ def tall_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work,
     turned, slots, size, stride = plan[3:7]
     if turned:  # Cᵀ = Bᵀ A
         A, B = B, A
-    K, first_slot = A.shape[0], BOARD * lanes(C)
+    K, first_slot = A.shape[0], lanes(C)
     while task - add_to(work, _ADDED, 0) >= slots:
         pass  # the slot is still in use: a worker, which the system keeps from running, has a block as old
     k0, slot = task * BLOCK, task % slots
     terms, t, rows, columns = min(K - k0, BLOCK), first_slot + slot * size, A.shape[1], B.shape[1]
     if is_by_whole_rows(rows, columns):
         pack(A, a_by_rows, np.intp(0), rows, k0, terms, rows, work, left)
-        whole_rows = work, left, terms, flat(B), k0 * columns, columns, columns, t, t, stride, flag(True)
-        if rows == 1:
-            one_by_rows(*whole_rows)
-        else:
-            two_by_rows(*whole_rows)
+        add_by_rows(rows, work, left, terms, flat(B), k0 * columns, columns, columns, t, t, stride, flag(True))
     else:
         _sums_of_block(A, B, k0, k0 + terms, work, t, stride, left)
-    add_to(work, _FILLED + slot, 1)
+    add_to(work, _FILLED, 1 << slot)
     missed, done = np.intp(1 if add_to(work, _ADDING, 1) == 0 else 0), False
     while missed > 0:  # blocks may be finished while others are added: who adds looks once more before it leaves
         if _add_slots(work, slots, first_slot, size, plan[0]):

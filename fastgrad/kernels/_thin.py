@@ -52,6 +52,12 @@ _ONE_TURNED, _FEW_TURNED, _MANY_TURNED = (TileShape(rows, 1, TURNED) for rows in
 
 
 @device
+def rows_meet(array):
+    """Whether rows of the array lie a multiple of CACHE_WAY apart."""
+    return array.shape[1] * array.itemsize % CACHE_WAY == 0
+
+
+@device
 def _rows_at_a_time(m, by_rows):
     if m == 1 or (m == 2 and by_rows):
         return m
@@ -189,7 +195,7 @@ def one_by_columns(work, a, terms, B, j, k0, columns, t, spare, width, opens):
     compact()
     L, stride = lanes(B), B.shape[1]
     whole = terms // L * L
-    both = stride * B.itemsize % CACHE_WAY != 0
+    both = not rows_meet(B)
     for q in range(0, columns, 2 * TURNED if both else TURNED):
         one = (j + q) * stride + k0
         other = one + min(TURNED, columns - q - 1) * stride
@@ -215,6 +221,32 @@ def few_by_columns(work, a, terms, B, j, k0, columns, t, spare, width, opens):
 @part(*_BY_COLUMNS)
 def many_by_columns(work, a, terms, B, j, k0, columns, t, spare, width, opens):
     _add_columns(_MANY_TURNED, work, a, terms, B, j, k0, columns, t, spare, width, opens)
+
+
+@device
+def add_by_rows(m, work, a, terms, B, b, stride, columns, t, sums, width, opens):
+    """The part for m rows beside a B by rows."""
+    args = work, a, terms, B, b, stride, columns, t, sums, width, opens
+    if m > FEW_ROWS:
+        many_by_rows(*args)
+    elif m > 2:
+        few_by_rows(*args)
+    elif m > 1:
+        two_by_rows(*args)
+    else:
+        one_by_rows(*args)
+
+
+@device
+def _add_by_columns(m, work, a, terms, B, j, k0, columns, t, spare, width, opens):
+    """The part for m rows beside a B by columns."""
+    args = work, a, terms, B, j, k0, columns, t, spare, width, opens
+    if m > FEW_ROWS:
+        many_by_columns(*args)
+    elif m > 1:
+        few_by_columns(*args)
+    else:
+        one_by_columns(*args)
 
 
 THIN_PARTS = one_by_rows, two_by_rows, few_by_rows, many_by_rows, one_by_columns, few_by_columns, many_by_columns
@@ -283,22 +315,10 @@ def thin_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work,
             pack(A, a_by_rows, np.intp(0), m, k, terms, R, work, left)
             by_rows = work, left, terms, flat(B), k * N + j, N, columns, totals, sums, width, opens
             by_columns = work, left, terms, B, j, k, columns, totals, spare, width, opens
-            if m > FEW_ROWS:
-                if b_by_rows:
-                    many_by_rows(*by_rows)
-                else:
-                    many_by_columns(*by_columns)
-            elif b_by_rows:
-                if m > 2:
-                    few_by_rows(*by_rows)
-                elif m > 1:
-                    two_by_rows(*by_rows)
-                else:
-                    one_by_rows(*by_rows)
-            elif m > 1:
-                few_by_columns(*by_columns)
+            if b_by_rows:
+                add_by_rows(m, *by_rows)
             else:
-                one_by_columns(*by_columns)
+                _add_by_columns(m, *by_columns)
             opens, k = False, k + terms
         if turned:
             finish_turned(work, totals, width, spare, C, j, columns, bias, accumulate)
