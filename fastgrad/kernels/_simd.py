@@ -27,6 +27,7 @@ from ._vec import (
     call,
     cpu_features,
     each_vector,
+    fetch,
     indices,
     joined,
     masked_load,
@@ -160,6 +161,19 @@ def load_masked(typingctx, array, index, mask, other):
         return joined(builder, parts)
 
     return vec(array, index, mask, vec), codegen
+
+
+@intrinsic
+def prefetch(typingctx, times, array, index):
+    """Fetches so many vectors that start at array[index], which may lie outside of it, into the first cache."""
+
+    def codegen(context, builder, sig, args):
+        where = indices(context, builder, index, args[2])
+        vector = context.get_value_type(Vec(array.dtype))
+        fetch(builder, address(context, builder, array, args[1], where, vector), times.count)
+        return context.get_dummy_value()
+
+    return types.none(times, array, index), codegen
 
 
 @intrinsic
@@ -412,10 +426,6 @@ def _across(combine, doc):
     return intrinsic(typing)
 
 
-def _smaller_int(builder, a, b):
-    return builder.select(builder.icmp_signed("<", a, b), a, b)
-
-
 @intrinsic
 def halves(typingctx, x):
     """The first and the second half of the vectors of a Vec."""
@@ -448,7 +458,6 @@ def at_largest(typingctx, x, y):
 
 lane_sum = _across(ir.IRBuilder.fadd, "The sum of all lanes, always in the same order.")
 lane_max = _across(_larger, "The largest lane, where none is NaN.")
-lane_min_int = _across(_smaller_int, "The smallest lane of an integer Vec.")
 
 
 @intrinsic

@@ -7,11 +7,11 @@ Arrays are addressed flat: `at` counts elements from the first, and rows of a ti
 """
 
 from llvmlite import ir
-from numba.core import cgutils, types
+from numba.core import types
 from numba.core.datamodel import models
 from numba.extending import intrinsic, register_model
 
-from ._vec import I32, Vec, broadcast, call, compile_time, cpu_features, field, masked_load, masked_store
+from ._vec import I32, Vec, broadcast, call, compile_time, cpu_features, fetch, field, masked_load, masked_store
 
 # Accumulators, a row of vectors and a broadcast fill the registers: 32 of 64 bytes with AVX-512; 16 of 32 bytes with
 # AVX2, where a Vec is two; 32 of 16 bytes with NEON, where it is four. A multiply-add takes four cycles and two start
@@ -183,14 +183,8 @@ def tile_prefetch(typingctx, shape, B, b):
     """Fetches B[b + q] for a later tile_rank1 into the caches; b may lie outside of B."""
 
     def codegen(context, builder, sig, args):
-        line, anything = ir.VectorType(I32, 16), ir.IntType(8).as_pointer()
-        place = pointer_to(context, builder, B, args[1], args[2], line)
-        prefetch = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(ir.VoidType(), [anything, I32, I32, I32]), "llvm.prefetch.p0"
-        )
-        how = [ir.Constant(I32, number) for number in (0, 3, 1)]  # to read, into the first cache, data
-        for c in range(shape.vecs):
-            builder.call(prefetch, [builder.bitcast(next_to(builder, place, c), anything), *how])
+        line = context.get_value_type(Vec(B.dtype))
+        fetch(builder, pointer_to(context, builder, B, args[1], args[2], line), shape.vecs)
         return context.get_dummy_value()
 
     return types.none(shape, B, types.intp), codegen

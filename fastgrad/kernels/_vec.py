@@ -210,6 +210,17 @@ def joined(builder, parts):
     return parts[0]
 
 
+def fetch(builder, pointer, count):
+    """So many vectors that stand at a pointer to the first, wherever that is, into the first cache."""
+    anything = ir.IntType(8).as_pointer()
+    prefetch = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(ir.VoidType(), [anything, I32, I32, I32]), "llvm.prefetch.p0"
+    )
+    how = [ir.Constant(I32, number) for number in (0, 3, 1)]  # to read, to stay, data
+    for c in range(count):
+        builder.call(prefetch, [builder.bitcast(builder.gep(pointer, [ir.Constant(I32, c)]), anything), *how])
+
+
 def masked_load(builder, pointer, vec, mask, other):
     align = ir.Constant(I32, vec.itemsize)
     return call(builder, "llvm.masked.load.{}.p0", other.type, [pointer, align, mask, other])
