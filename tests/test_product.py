@@ -21,7 +21,7 @@ def run(A, a_by_rows, B, b_by_rows, C, bias, accumulate, threads, backwards):
     size, start, _ = workspaces(cuts[1:3], 1, C)
     work = np.full(size + 2 * _GUARD, C.dtype.type(7))
     count_anew(work)
-    at_once = cuts[4] if cuts[2] else cuts[0]  # blocks of a long sum, as many as there are slots for
+    at_once = cuts[4] if cuts[2] else cuts[0]  # of a long sum, as many as there are slots for
     for first in range(0, cuts[0], max(at_once, 1)):
         stop = min(first + at_once, cuts[0])
         for place in range(first, stop):
@@ -74,13 +74,20 @@ def test_a_task_stays_in_its_workspace(
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @given(
-    rows=sizes(64, least=1), columns=sizes(least=1), K=st.integers(1024, 12_000), threads=st.integers(2, 64), seed=seeds
+    shape=st.one_of(
+        st.tuples(sizes(64, least=1), sizes(least=1)),
+        st.tuples(st.integers(1, 2), st.integers(1, 17)),  # of few elements, blocks are summed side by side
+        st.tuples(st.integers(1, 17), st.integers(1, 2)),
+    ),
+    K=st.integers(1024, 12_000),
+    threads=st.integers(2, 64),
+    seed=seeds,
 )
-def test_blocks_of_a_long_sum_are_added_in_their_order(dtype, rows, columns, K, threads, seed):
+def test_blocks_of_a_long_sum_are_added_in_their_order(dtype, shape, K, threads, seed):
     """Whichever is finished first, by any number of threads."""
     for part in PRODUCT_PARTS:
         part.link(dtype)
-    rng = np.random.default_rng(seed)
+    rng, (rows, columns) = np.random.default_rng(seed), shape
     A, B = rng.standard_normal((K, rows)).astype(dtype), rng.standard_normal((K, columns)).astype(dtype)
     one_by_one, backwards = np.empty((2, rows, columns), dtype)
     run(A, True, B, True, one_by_one, B[0, :0], False, 1, False)

@@ -1,7 +1,7 @@
 """Products C[i, j] = Σ_k A[k, i] B[k, j] of long sums and few rows or columns, as the dW of a large batch: a task is a
-block of terms, not a part of C, so that A and B are read once and from end to end.
+block of terms or some, not a part of C, so that A and B are read once and from end to end.
 
-The sums of a block go to a slot, and slots are added to the totals in the order of the blocks, by whichever worker has
+The sums of a task go to a slot, and slots are added to the totals in the order of the blocks, by whichever worker has
 just finished one while no other adds. The order of summation is that of `_product.py`, for any number of workers.
 
 A strip of B touches 64 bytes of every row, which memory gives at half its speed. So a block is cut into runs of few
@@ -18,7 +18,20 @@ from ._panels import FEW, NARROW, TILE
 from ._parts import part
 from ._simd import first, lanes, load, load_masked, splat, store
 from ._thin import BLOCK, CACHE_WAY, FEW_ROWS, TASK, add_by_rows, rows_meet
-from ._tile import TILE_ROWS, TILE_VECS, tile_load, tile_prefetch, tile_rank1, tile_store, tile_width, tile_zeros
+from ._tile import (
+    TILE_ROWS,
+    TILE_VECS,
+    TileShape,
+    tile_fma,
+    tile_load,
+    tile_prefetch,
+    tile_rank1,
+    tile_rows,
+    tile_splat,
+    tile_store,
+    tile_width,
+    tile_zeros,
+)
 
 _LONG = 4 * BLOCK  # terms, or more
 _FEW = 64  # rows or columns, or less: of more, panels are used often enough to pay for packing
@@ -26,15 +39,18 @@ _FEW_OF_MEETING = 32  # the same where rows of B meet in one place of the caches
 # Of one or two rows, the tiles are loaded and stored as often as they have terms: with so many columns or more, whole
 # rows of B are added, as to other products of few rows, in two thirds of the time.
 _TWO, _WIDE = 2, 256
+# Of one or two rows and columns that fill no more than a vector, one sum would wait four cycles for each of its terms:
+# so many blocks are summed side by side, in half to a third of the time. Of more columns, this takes as long or longer.
+_BLOCKS, _BLOCKS_OF_FOUR = TileShape(4, 1), TileShape(4, 1, 4)
 _TOTALS = 2**19  # bytes of C, or less, which stay in the second cache
 # Rows of B in a run, if memory is to give them in time for up to so many rows of C, where twice as many are up to 10 %
 # slower; and in one for more rows of C, where the totals are loaded and stored as often; and in one of rows that meet.
 _RUN, _RUN_OF_MANY, _MANY, _RUN_OF_MEETING = 16, 64, 32, 8
 
-# The numbers that workers share, at the start of the workspace, behind that of tasks taken: of workers whose blocks are
-# to be added, of blocks that were, and a bit for each slot that holds a block.
+# The numbers that workers share, at the start of the workspace, behind that of tasks taken: of workers whose tasks are
+# to be added, of tasks that were, and a bit for each slot that holds a task's sums.
 _ADDING, _ADDED, _FILLED = 1, 2, 3
-_SLOTS, _SLOT_BYTES = 32, 2**22  # so many, and of that size together, at most: none waits for another's block
+_SLOTS, _SLOT_BYTES = 32, 2**22  # so many, and of that size together, at most: none waits for another
 
 
 @device
@@ -51,18 +67,26 @@ def is_by_whole_rows(m, n):
 
 
 @device
+def _blocks_of_task(m, n, L):
+    """How many blocks of terms a task is."""
+    return tile_rows(_BLOCKS) if min(m, n) <= _TWO and max(m, n) <= L else np.intp(1)
+
+
+@device
 def tall_plan(m, n, K, threads, L, itemsize):
-    """Tasks, elements of each worker's room, of the room they share; whether Cᵀ is computed in place of C; slots, their
-    size, and how far apart their rows are"""
+    """Tasks, elements of each worker's room, of the room they share; whether Cᵀ is computed in place of C; slots, each
+    for the sums of a task, the size of those of one block, and how far apart their rows are"""
     turned = n < m
     rows, columns = (n, m) if turned else (m, n)
     stride = ceil_div(columns, L) * L
     if stride * itemsize % CACHE_WAY == 0:
         stride += L
-    size, blocks = ceil_div(rows, TILE_ROWS) * TILE_ROWS * stride, ceil_div(K, BLOCK)
-    slots = np.intp(1) if threads == 1 else min(blocks, np.intp(_SLOTS), max(_SLOT_BYTES // (size * itemsize), threads))
+    size, together = ceil_div(rows, TILE_ROWS) * TILE_ROWS * stride, _blocks_of_task(m, n, L)
+    tasks, slots = ceil_div(K, together * BLOCK), np.intp(1)
+    if threads > 1:
+        slots = min(tasks, np.intp(_SLOTS), max(_SLOT_BYTES // (together * size * itemsize), threads))
     own = max(_RUN_OF_MANY * stride, 2 * BLOCK + 2 * L)
-    return blocks, own, (slots + 1) * size, turned, slots, size, stride
+    return tasks, own, (slots * together + 1) * size, turned, slots, size, stride
 
 
 @device
@@ -117,49 +141,76 @@ def _sums_of_block(A, B, k0, stop, work, t, stride, own):
 
 
 @device
-def _add_slots(work, slots, first_slot, size, blocks):
-    """Adds blocks to the totals, which stand behind the slots, as far as each next one is there."""
+def _blocks_side_by_side(shape, A, B, k0, work, t, size, stride):
+    """work[t + b size + p stride + q] = Σ_k A[k, p] B[k, q] over block b of those from k0 on, each q in one row of the
+    shape"""
     compact()
-    L, total, block, done = lanes(work), first_slot + slots * size, add_to(work, _ADDED, 0), False
-    while (add_to(work, _FILLED, 0) >> (block % slots)) & 1:
-        slot = first_slot + block % slots * size
-        for at in range(0, size, L):
-            value = load(work, slot + at)
-            if block > 0:
-                value = load(work, total + at) + value
-            store(work, total + at, value)
-        add_to(work, _FILLED, -(1 << (block % slots)))
-        block += 1
+    rows, columns = A.shape[1], B.shape[1]
+    for p in range(rows):
+        acc = tile_zeros(B, shape)
+        for k in range(k0, k0 + BLOCK):
+            left = tile_splat(flat(A), k * rows + p, BLOCK * rows, shape)
+            acc = tile_fma(left, tile_load(flat(B), k * columns, BLOCK * columns, shape), acc)
+        tile_store(acc, work, t + p * stride, size)
+
+
+@device
+def _sums_of_task(A, B, k0, stop, together, work, t, size, stride, own):
+    """The same over all blocks from k0 to stop, for any number of columns"""
+    compact()
+    L, (K, columns), rows = lanes(B), B.shape, A.shape[1]
+    if is_by_whole_rows(rows, columns):
+        pack(A, flag(True), np.intp(0), rows, k0, stop - k0, rows, work, own)
+        add_by_rows(rows, work, own, stop - k0, flat(B), k0 * columns, columns, columns, t, t, stride, flag(True))
+    elif together == 1 or stop - k0 < together * BLOCK or (stop - 1) * columns + L > K * columns:
+        for k in range(k0, stop, BLOCK):
+            _sums_of_block(A, B, k, min(k + BLOCK, stop), work, t + (k - k0) // BLOCK * size, stride, own)
+    elif columns <= tile_width(_BLOCKS_OF_FOUR, B):
+        _blocks_side_by_side(_BLOCKS_OF_FOUR, A, B, k0, work, t, size, stride)
+    else:
+        _blocks_side_by_side(_BLOCKS, A, B, k0, work, t, size, stride)
+
+
+@device
+def _add_slots(work, slots, together, first_slot, size, blocks):
+    """Adds blocks to the totals, which stand behind the slots, as far as each next task's are there."""
+    compact()
+    L, total, task, done = lanes(work), first_slot + slots * together * size, add_to(work, _ADDED, 0), False
+    while (add_to(work, _FILLED, 0) >> (task % slots)) & 1:
+        for block in range(task * together, min((task + 1) * together, blocks)):
+            place = first_slot + block % (slots * together) * size
+            for at in range(0, size, L):
+                value = load(work, place + at)
+                if block > 0:
+                    value = load(work, total + at) + value
+                store(work, total + at, value)
+        add_to(work, _FILLED, -(1 << (task % slots)))
+        task += 1
         add_to(work, _ADDED, 1)
-        done = block == blocks
+        done = task * together >= blocks
     return done
 
 
 @part(*TASK)
 def tall_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, left):
-    """A block of the terms of C (+)= A B + bias; the worker that adds the last one to the totals writes C."""
+    """A block of the terms of C (+)= A B + bias, or some; the worker that adds the last one to the totals writes C."""
     compact()
-    turned, slots, size, stride = plan[3:7]
+    L, (turned, slots, size, stride) = lanes(C), plan[3:7]
     if turned:  # Cᵀ = Bᵀ A
         A, B = B, A
-    K, first_slot = A.shape[0], lanes(C)
+    K, first_slot, slot, together = A.shape[0], L, task % slots, _blocks_of_task(A.shape[1], B.shape[1], L)
     while task - add_to(work, _ADDED, 0) >= slots:
-        pass  # the slot is still in use: a worker, which the system keeps from running, has a block as old
-    k0, slot = task * BLOCK, task % slots
-    terms, t, rows, columns = min(K - k0, BLOCK), first_slot + slot * size, A.shape[1], B.shape[1]
-    if is_by_whole_rows(rows, columns):
-        pack(A, a_by_rows, np.intp(0), rows, k0, terms, rows, work, left)
-        add_by_rows(rows, work, left, terms, flat(B), k0 * columns, columns, columns, t, t, stride, flag(True))
-    else:
-        _sums_of_block(A, B, k0, k0 + terms, work, t, stride, left)
+        pass  # the slot is still in use: a worker, which the system keeps from running, has a task as old
+    k0, t = task * together * BLOCK, first_slot + slot * together * size
+    _sums_of_task(A, B, k0, min(k0 + together * BLOCK, K), together, work, t, size, stride, left)
     add_to(work, _FILLED, 1 << slot)
     missed, done = np.intp(1 if add_to(work, _ADDING, 1) == 0 else 0), False
     while missed > 0:  # blocks may be finished while others are added: who adds looks once more before it leaves
-        if _add_slots(work, slots, first_slot, size, plan[0]):
+        if _add_slots(work, slots, together, first_slot, size, ceil_div(K, BLOCK)):
             done = True
         missed = add_to(work, _ADDING, -missed) - missed
     if done:
-        totals = first_slot + slots * size
+        totals = first_slot + slots * together * size
         if turned:
             for i in range(C.shape[0]):
                 for j in range(C.shape[1]):

@@ -95,7 +95,7 @@ def _add_rows(sums, elements, work, a, terms, B, b, stride, columns, t, own, wid
         tile_store(tile_zeros(B, sums), work, at + q, width)
     whole, wide = terms // some * some, columns // L * L
     for k in range(0, whole, some):
-        left, row = tile_splat(work, a + R * k, elements), b + k * stride
+        left, row = tile_splat(work, a + R * k, np.intp(1), elements), b + k * stride
         for q in range(0, wide, L):
             total, right = tile_load(work, at + q, width, sums), tile_load(B, row + q, stride, _SOME_ROWS)
             tile_store(tile_product(total, left, 0, right), work, at + q, width)

@@ -228,19 +228,33 @@ def tile_rank1(typingctx, tile, A, a, stride, rows, B, b):
 
 
 @intrinsic
-def tile_splat(typingctx, array, at, shape):
-    """tile[p, q] = array[at + p], for every q"""
+def tile_splat(typingctx, array, at, stride, shape):
+    """tile[p, q] = array[at + p stride], for every q"""
     tile = shape.of(array.dtype)
 
     def codegen(context, builder, sig, args):
         vector = context.get_value_type(tile.vec)
-        first = pointer_to(context, builder, array, *args[:2], vector.element)
         value = ir.Constant(context.get_value_type(tile), ir.Undefined)
-        for p in range(tile.rows):
-            value = builder.insert_value(value, broadcast(builder, builder.load(next_to(builder, first, p)), vector), p)
+        for p, place in enumerate(row_pointers(context, builder, array, *args[:3], tile.rows, vector.element)):
+            value = builder.insert_value(value, broadcast(builder, builder.load(place), vector), p)
         return value
 
-    return tile(array, types.intp, shape), codegen
+    return tile(array, types.intp, types.intp, shape), codegen
+
+
+@intrinsic
+def tile_fma(typingctx, x, y, z):
+    """x · y + z, with one rounding"""
+
+    def codegen(context, builder, sig, args):
+        total = args[2]
+        vector = context.get_value_type(x.vec)
+        for _, _, place in x.registers():
+            operands = [builder.extract_value(value, place) for value in args]
+            total = builder.insert_value(total, call(builder, "llvm.fma.{}", vector, operands), place)
+        return total
+
+    return x(x, x, x), codegen
 
 
 @intrinsic
