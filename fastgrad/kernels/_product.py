@@ -79,11 +79,11 @@ def _large_plan(m, n, L, itemsize, threads):
 
 @device
 def is_turned(over_rows, m, n, K, itemsize):
-    """Whether Cᵀ is computed in place of C: few columns leave most lanes idle. Where A had to be transposed for it,
-    which it has not if terms are rows, this costs less for three columns or more, of float32 if terms are few: 740 × 4
-    of float64 and 3 terms take half the time."""
-    many_terms = (12 if itemsize == 4 else 2048) <= K
-    return n <= TILE_ROWS and n < m and (over_rows or n <= 2 or m <= UNPACKED_ROWS or many_terms)
+    """Whether Cᵀ is computed in place of C: few columns leave most lanes idle. Where A has to be transposed for it,
+    which it has not if terms are rows, and is a vector of terms at a time, this costs less if they are many or fill
+    vectors; of float64, for two columns at most or very many terms."""
+    pays = (K >= 24 or K * itemsize % 64 == 0) and (n <= 2 or itemsize == 4 or K >= 2048)
+    return n <= TILE_ROWS and n < m and (over_rows or m <= UNPACKED_ROWS or pays)
 
 
 @device
