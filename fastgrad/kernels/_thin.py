@@ -164,9 +164,15 @@ def many_by_rows(work, a, terms, B, b, stride, columns, t, sums, width, opens):
 def _close_group(total, sums, work, a, B, j, k0, terms, columns, t, width, spare, opens):
     """The terms that do not fill a vector, and what there was before, for one group of columns."""
     if terms:
-        pack(B, terms < 0, j, min(columns, TURNED), k0, terms, np.intp(TURNED), work, spare)
+        at = spare
+        if k0 + terms >= lanes(B):  # a square that lies over the one before, without masks
+            last = k0 + terms - lanes(B)
+            tile_store(tile_turned(B, j * B.shape[1] + last, B.shape[1], columns, None), work, spare, TURNED)
+            at += (k0 - last) * TURNED
+        else:
+            pack(B, terms < 0, j, min(columns, TURNED), k0, terms, np.intp(TURNED), work, spare)
         for k in range(terms):
-            total = tile_product(total, work, a + k * tile_rows(sums), tile_load(work, spare + k * TURNED, 0, _SLIM))
+            total = tile_product(total, work, a + k * tile_rows(sums), tile_load(work, at + k * TURNED, 0, _SLIM))
     if not opens:
         total = tile_add(tile_load(work, t, width, sums), total)
     tile_store(total, work, t, width)
