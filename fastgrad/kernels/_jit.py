@@ -18,6 +18,7 @@ from ._cache import KernelCache
 from ._compiling import InnerCompiler, OuterCompiler, uncollected
 from ._gil import call_released
 from ._signature import fits
+from ._vec import cpu_features
 
 # error_model: x / 0 is inf, as in NumPy. No fastmath, ever: it would let LLVM reorder sums and drop NaN. Only prange is
 # parallel: Numba's own reductions depend on the number of threads. No references are counted: arrays live as long as
@@ -25,6 +26,9 @@ from ._signature import fits
 _OPTIONS = {"error_model": "numpy", "no_cfunc_wrapper": True, "_nrt": False}
 _NOT_PRANGE = ("comprehension", "reduction", "inplace_binop", "setitem", "numpy", "stencil", "fusion")
 _PARALLEL = {"prange": True} | dict.fromkeys(_NOT_PRANGE, False)
+
+# In costs: how many times as long as with AVX-512, of which they tell, arithmetic takes; memory takes as long.
+ARITHMETIC = 1 if "avx512f" in cpu_features() else 2
 
 _NUMBERS = {bool: types.boolean, int: types.int64, float: types.float64}
 _DTYPES = (np.dtype(np.float32), np.dtype(np.float64))

@@ -8,7 +8,7 @@ size, so that in the far tail nothing is lost before the last multiplication by 
 import numpy as np
 from numba import prange
 
-from ._jit import inlined, kernel
+from ._jit import ARITHMETIC, inlined, kernel
 from ._math import at_most, exp_parts, normal_tail, sigmoid_parts
 from ._math import sigmoid as _sigmoid
 from ._math import tanh as _tanh
@@ -21,7 +21,7 @@ VJP_OF_OUTPUT = Signature("dY(...) Y(...) -> dX(...)", inplace=True)
 VJP_OF_INPUT = Signature("dY(...) X(...) -> dX(...)", inplace=True)
 
 _BLOCK = 4096  # elements in a unit of work
-_COPY, _EXP = 1 / 30, 1 / 8  # nanoseconds a byte
+_COPY, _EXP = 1 / 30, ARITHMETIC / 8  # nanoseconds a byte
 
 SILU_LARGEST = Constant(115.0, 800.0)  # silu(-x) is 0 above
 GELU_LARGEST = Constant(15.0, 40.0)

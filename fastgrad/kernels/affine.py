@@ -9,7 +9,7 @@ import numpy as np
 from numba import prange
 
 from ._arrays import borrowed, compact, flag, flat, give_back
-from ._jit import device, kernel
+from ._jit import ARITHMETIC, device, kernel
 from ._product import (
     BLOCK,
     PRODUCT_PARTS,
@@ -35,7 +35,7 @@ AFFINE_DB = Signature("dY(...,m) -> db(m)")
 AFFINE_JVP = Signature("X(...,d) W(m,d) dX(...,d)? dW(m,d)? db(m)? -> dY(...,m)")
 AFFINE_JACOBIAN = Signature("X(...,d) W(m,d) -> JX(...,m,...,d) JW(...,m,m,d) Jb(...,m,m)")
 
-_MULTIPLY_ADD, _ADD = 1 / 250, 1 / 60  # nanoseconds a byte
+_MULTIPLY_ADD, _ADD = ARITHMETIC / 250, 1 / 60  # nanoseconds a byte
 
 
 @device

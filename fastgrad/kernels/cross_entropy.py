@@ -8,7 +8,7 @@ import numpy as np
 from numba import prange
 
 from ._arrays import compact
-from ._jit import anything, device, inlined, kernel
+from ._jit import ARITHMETIC, anything, device, inlined, kernel
 from ._loss_rows import INDEX_TARGETS, PROBABILITY_TARGETS, SMOOTHED_TARGETS, span, vector_total
 from ._signature import Signature
 from ._simd import load_masked, select, splat
@@ -29,7 +29,7 @@ DISTRIBUTIONS = Signature("target(...,k) -> wrong(...)")
 
 NONE, SUM, MEAN = range(3)  # reductions
 _OPTIONS = int, float, float, float, int  # ignore_index, smoothing, z_loss, scale, reduction
-_COST = 1 / 8  # nanoseconds a byte
+_COST = ARITHMETIC / 8  # nanoseconds a byte
 
 
 @inlined

@@ -8,7 +8,7 @@ import numpy as np
 from numba import prange
 
 from ._arrays import as_rows, borrowed, compact, flag, give_back, some_rows
-from ._jit import anything, device, kernel
+from ._jit import ARITHMETIC, anything, device, kernel
 from ._loss_rows import INDEX_TARGETS, PROBABILITY_TARGETS, SMOOTHED_TARGETS, span
 from ._product import PRODUCT_PARTS, count_anew, larger, plan, workspaces
 from ._signature import Signature
@@ -34,7 +34,7 @@ _SHARE = 0.03  # of all logits, where that is more
 SETTINGS = (_ROOM,)  # what the kernels take after the options
 
 _OPTIONS = int, float, float, float, int, int  # ignore_index, smoothing, z_loss, scale, reduction, room
-_MULTIPLY_ADD = 1 / 250  # nanoseconds a byte
+_MULTIPLY_ADD = ARITHMETIC / 250  # nanoseconds a byte
 
 
 @device

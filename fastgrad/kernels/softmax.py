@@ -14,7 +14,7 @@ from numba import prange
 from . import _long_rows as long
 from . import _short_rows as short
 from ._arrays import as_rows, borrowed, compact, give_back, some_rows
-from ._jit import device, inlined, kernel
+from ._jit import ARITHMETIC, device, inlined, kernel
 from ._signature import Signature
 from ._simd import first, lanes
 from ._transpose import copy_transposed
@@ -28,7 +28,7 @@ LOG_SOFTMAX_VJP = Signature("dL(...,k) L(...,k) -> dS(...,k)", inplace=True)
 LOG_SOFTMAX_JVP = Signature("dS(...,k) L(...,k) -> dL(...,k)", inplace=True)
 LOGSUMEXP = Signature("S(...,k) -> l(...)")
 
-_EXP = 1 / 12  # nanoseconds a byte
+_EXP = ARITHMETIC / 12  # nanoseconds a byte
 _WORKSPACE = 2**24  # bytes for rows that are turned, over all threads
 # Vectors of long rows that are worked on together, so that none waits for the one before: of two arrays, half of the
 # fastest cache. In vjp, which has less to compute, the memory of one array idles too long while another is read: with
