@@ -61,7 +61,20 @@ def tiles(shape, grid, left, right, block, totals, target, bias, accumulate):
                 if not opens:
                     tile_prefetch(shape, work, total + row * width)
             this_a, this_b, acc = a + p * next_a, b + q * next_b, tile_zeros(C, shape)
-            for k in range(terms):
+            start = np.intp(0)
+            if apart == 1 and (step == TILE_ROWS or rows >= tile_rows(shape)):
+                # Two terms at a time, and one address for all rows of A: a fifth fewer instructions, which a core that
+                # another thread shares takes 1.2 times as long for, and one alone no longer.
+                start = terms // 2 * 2
+                for k in range(0, start, 2):
+                    if FETCH_A:
+                        tile_prefetch(shape, A, this_a + next_a + k * step)
+                    for_b, for_a = this_b + k * stride, this_a + k * step
+                    tile_prefetch(shape, B, for_b + ahead)
+                    acc = tile_rank1(acc, A, for_a, None, rows, B, for_b)
+                    tile_prefetch(shape, B, for_b + stride + ahead)
+                    acc = tile_rank1(acc, A, for_a + step, None, rows, B, for_b + stride)
+            for k in range(start, terms):
                 if FETCH_A:
                     tile_prefetch(shape, A, this_a + next_a + k * step)
                 tile_prefetch(shape, B, this_b + k * stride + ahead)

@@ -206,25 +206,31 @@ def tile_add(typingctx, x, y):
 
 @intrinsic
 def tile_rank1(typingctx, tile, A, a, stride, rows, B, b):
-    """tile[p, q] += A[a + p stride] · B[b + q], with one rounding; from row `rows` on, the last is repeated"""
+    """tile[p, q] += A[a + p stride] · B[b + q], with one rounding; from row `rows` on, the last is repeated.
+
+    The stride may be None for 1, where all rows are there: then one address is stepped to the next term for all.
+    """
 
     def codegen(context, builder, sig, args):
-        total, a_array, a, stride, rows, b_array, b = args
+        total, a_array, a, stride_value, rows_value, b_array, b = args
         vector = context.get_value_type(tile.vec)
         right = pointer_to(context, builder, B, b_array, b, vector)
         row_of_b = [builder.load(next_to(builder, right, c), align=tile.vec.itemsize) for c in range(tile.vecs)]
+        left = pointer_to(context, builder, A, a_array, a, vector.element)
         for p in range(tile.rows):
-            left = pointer_to(context, builder, A, a_array, a, vector.element)
-            element = broadcast(builder, builder.load(left), vector)
+            element = builder.load(next_to(builder, left, p) if stride == types.none else left)
+            element = broadcast(builder, element, vector)
             for c in range(tile.vecs):
                 place = p * tile.vecs + c
                 operands = [element, row_of_b[c], builder.extract_value(total, place)]
                 total = builder.insert_value(total, call(builder, "llvm.fma.{}", vector, operands), place)
-            another = builder.icmp_signed("<", ir.Constant(rows.type, p + 1), rows)
-            a = builder.add(a, builder.select(another, stride, ir.Constant(stride.type, 0)))
+            if stride != types.none:
+                another = builder.icmp_signed("<", ir.Constant(rows_value.type, p + 1), rows_value)
+                a = builder.add(a, builder.select(another, stride_value, ir.Constant(stride_value.type, 0)))
+                left = pointer_to(context, builder, A, a_array, a, vector.element)
         return total
 
-    return tile(tile, A, types.intp, types.intp, types.intp, B, types.intp), codegen
+    return tile(tile, A, types.intp, stride, types.intp, B, types.intp), codegen
 
 
 @intrinsic
