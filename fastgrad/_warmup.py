@@ -53,7 +53,8 @@ def run(jobs):
             for variant in kernel.dispatchers
             for dtype in DTYPES
         ]
-        futures = {pool.submit(_compile, *task): task for task in tasks}
+        with _interrupts_wait():
+            futures = {pool.submit(_compile, *task): task for task in tasks}
         with _progress(len(tasks)) as advance:
             for future in as_completed(futures):
                 _, name, dtype, variant = futures[future]
@@ -84,9 +85,26 @@ def every_kernel():
     return list(found.values())
 
 
+@contextmanager
+def _interrupts_wait():
+    """Ctrl-C waits until this is left, and in processes that are started here until they are ready for it."""
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        _let_interrupts_in()
+
+
+def _let_interrupts_in():
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
 def _end_at_interrupts():
     """Without a traceback: what is half done is not saved."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    _let_interrupts_in()
 
 
 def _compile(module, name, dtype, variant):

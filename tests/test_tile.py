@@ -12,9 +12,10 @@ L = {np.float32: 16, np.float64: 8}
 SHAPES = [(1, 1), (2, 1), (4, 2), (6, 1), (8, 1), (12, 2), (4, 6), (1, 16), (3, 5)]
 
 
+@pytest.mark.parametrize("stride", [1, None])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("rows", "vecs"), SHAPES)
-def test_rank1_updates_are_a_matrix_product(dtype, rows, vecs):
+def test_rank1_updates_are_a_matrix_product(dtype, rows, vecs, stride):
     shape = tile.TileShape(rows, vecs)
     zeros, rank1, add, load, store = (
         tile.tile_zeros,
@@ -28,7 +29,7 @@ def test_rank1_updates_are_a_matrix_product(dtype, rows, vecs):
     def run(left, right, terms, rows, width, C):
         acc = zeros(C, shape)
         for k in range(terms):
-            acc = rank1(acc, left, k * rows, 1, rows, right, k * width)
+            acc = rank1(acc, left, k * rows, stride, rows, right, k * width)
         store(add(load(C, 2 * C.shape[1] + 1, C.shape[1], shape), acc), C, 2 * C.shape[1] + 1, C.shape[1])
 
     rng = np.random.default_rng(rows)
@@ -39,6 +40,23 @@ def test_rank1_updates_are_a_matrix_product(dtype, rows, vecs):
     expected[2 : 2 + rows, 1 : 1 + width] += A.T @ B
     run(A.ravel().astype(dtype), B.ravel().astype(dtype), terms, rows, width, C)
     np.testing.assert_array_equal(C, expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rows_are_multiplied_by_an_element_each(dtype):
+    shape, rows, lanes = tile.TileShape(3, 1, 4), 3, 4
+    splat, fma, load, store = tile.tile_splat, tile.tile_fma, tile.tile_load, tile.tile_store
+
+    @numba.njit
+    def run(left, apart, right, total):
+        acc = fma(splat(left, 1, apart, shape), load(right, 0, lanes, shape), load(total, 0, lanes, shape))
+        store(acc, total, 0, lanes)
+
+    left, right, total = (np.arange(start, start + 12).astype(dtype) for start in (0, 30, 70))
+    for apart in (1, 5):
+        expected = total.reshape(rows, lanes) + left[1::apart][:rows, None] * right.reshape(rows, lanes)
+        run(left, apart, right, total)
+        np.testing.assert_array_equal(total.reshape(rows, lanes), expected)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

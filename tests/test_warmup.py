@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import pytest
 from subprocesses import PACKAGE, run
 
 from fastgrad import _warmup
@@ -70,7 +72,15 @@ def test_where_nothing_can_be_saved(package, tmp_path):
     assert re.search("No directory can be written; point NUMBA_CACHE_DIR", finished.stderr)
 
 
-def test_control_c_leaves_no_traceback(tmp_path):
+def _command_line(pid):
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:  # it has ended
+        return b""
+
+
+@pytest.mark.parametrize("when", ["processes start", "something is compiled"])
+def test_control_c_leaves_no_traceback(tmp_path, when):
     process = subprocess.Popen(
         COMMAND,
         cwd=PACKAGE.parent,
@@ -80,7 +90,12 @@ def test_control_c_leaves_no_traceback(tmp_path):
         text=True,
         start_new_session=True,
     )
-    time.sleep(4)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    if when == "processes start" and children.exists():
+        while b"spawn_main" not in b"".join(_command_line(child) for child in children.read_text().split()):
+            time.sleep(0.01)
+    else:
+        process.stdout.readline()
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=100)
     assert (process.returncode, errors.strip()) == (130, "interrupted")

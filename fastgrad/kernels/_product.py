@@ -32,6 +32,7 @@ from ._thin import (
     thin_task,
 )
 from ._tile import TILE_ROWS, TILE_VECS, tile_width
+from ._vec import VECTOR_BYTES
 
 WORKSPACE = 2**24  # bytes for panels and totals, over all threads
 GROUP = 2**18  # bytes of A's panels, which stay in the second cache while B's pass them: twice as many cost 5 %
@@ -82,7 +83,7 @@ def is_turned(over_rows, m, n, K, itemsize):
     """Whether Cᵀ is computed in place of C: few columns leave most lanes idle. Where A has to be transposed for it,
     which it has not if terms are rows, and is a vector of terms at a time, this costs less if they are many or fill
     vectors; of float64, for two columns at most or very many terms."""
-    pays = (K >= 24 or K * itemsize % 64 == 0) and (n <= 2 or itemsize == 4 or K >= 2048)
+    pays = (K >= 24 or K * itemsize % VECTOR_BYTES == 0) and (n <= 2 or itemsize == 4 or K >= 2048)
     return n <= TILE_ROWS and n < m and (over_rows or m <= UNPACKED_ROWS or pays)
 
 
