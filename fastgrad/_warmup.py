@@ -87,13 +87,21 @@ def every_kernel():
 
 @contextmanager
 def _interrupts_wait():
-    """Ctrl-C waits until this is left, and in processes that are started here until they are ready for it."""
+    """Ctrl-C waits until this is left, and in processes that are started here until they are ready for it.
+
+    They inherit that it is blocked; here, a thread of NumPy's may be told of it, for which it is not.
+    """
+    came = []
+    before = signal.signal(signal.SIGINT, lambda *_: came.append(True))
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
+        signal.signal(signal.SIGINT, before)
         _let_interrupts_in()
+    if came:
+        signal.raise_signal(signal.SIGINT)
 
 
 def _let_interrupts_in():
