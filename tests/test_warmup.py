@@ -93,6 +93,7 @@ def test_control_c_leaves_no_traceback(tmp_path, when):
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     if when == "processes start" and children.exists():
         while b"spawn_main" not in b"".join(_command_line(child) for child in children.read_text().split()):
+            assert process.poll() is None
             time.sleep(0.01)
     else:
         process.stdout.readline()

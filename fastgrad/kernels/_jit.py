@@ -27,7 +27,7 @@ _OPTIONS = {"error_model": "numpy", "no_cfunc_wrapper": True, "_nrt": False}
 _NOT_PRANGE = ("comprehension", "reduction", "inplace_binop", "setitem", "numpy", "stencil", "fusion")
 _PARALLEL = {"prange": True} | dict.fromkeys(_NOT_PRANGE, False)
 
-# In costs: how many times as long as with AVX-512, of which they tell, arithmetic takes; memory takes as long.
+# A factor of costs, which are those of AVX-512: without it, arithmetic takes twice as long, and memory as long.
 ARITHMETIC = 1 if "avx512f" in cpu_features() else 2
 
 _NUMBERS = {bool: types.boolean, int: types.int64, float: types.float64}

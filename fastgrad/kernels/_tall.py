@@ -172,10 +172,11 @@ def _sums_of_task(A, B, k0, stop, together, work, t, size, stride, own):
 
 
 @device
-def _add_slots(work, slots, together, first_slot, size, blocks):
-    """Adds blocks to the totals, which stand behind the slots, as far as each next task's are there."""
+def _add_slots(work, slots, together, size, blocks):
+    """Adds blocks to the totals, which stand before the slots, as far as each next task's are there."""
     compact()
-    L, total, task, done = lanes(work), first_slot + slots * together * size, add_to(work, _ADDED, 0), False
+    L, task, done = lanes(work), add_to(work, _ADDED, 0), False
+    total, first_slot = L, L + size
     while (add_to(work, _FILLED, 0) >> (task % slots)) & 1:
         for block in range(task * together, min((task + 1) * together, blocks)):
             place = first_slot + block % (slots * together) * size
@@ -198,7 +199,8 @@ def tall_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work,
     L, (turned, slots, size, stride) = lanes(C), plan[3:7]
     if turned:  # Cᵀ = Bᵀ A
         A, B = B, A
-    K, first_slot, slot, together = A.shape[0], L, task % slots, _blocks_of_task(A.shape[1], B.shape[1], L)
+    K, slot, together = A.shape[0], task % slots, _blocks_of_task(A.shape[1], B.shape[1], L)
+    totals, first_slot = L, L + size
     while task - add_to(work, _ADDED, 0) >= slots:
         pass  # the slot is still in use: a worker, which the system keeps from running, has a task as old
     k0, t = task * together * BLOCK, first_slot + slot * together * size
@@ -206,11 +208,10 @@ def tall_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work,
     add_to(work, _FILLED, 1 << slot)
     missed, done = np.intp(1 if add_to(work, _ADDING, 1) == 0 else 0), False
     while missed > 0:  # blocks may be finished while others are added: who adds looks once more before it leaves
-        if _add_slots(work, slots, together, first_slot, size, ceil_div(K, BLOCK)):
+        if _add_slots(work, slots, together, size, ceil_div(K, BLOCK)):
             done = True
         missed = add_to(work, _ADDING, -missed) - missed
     if done:
-        totals = first_slot + slots * together * size
         if turned:
             for i in range(C.shape[0]):
                 for j in range(C.shape[1]):
