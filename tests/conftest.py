@@ -18,6 +18,8 @@ settings.register_profile("search", max_examples=1000, **COMMON)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+# What runs beside another worker is not to be bound to the same CPU as that, as the benchmarks bind what runs alone.
+os.environ["OMP_PROC_BIND"] = "false"
 
 
 @pytest.fixture
