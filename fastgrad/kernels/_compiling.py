@@ -21,6 +21,7 @@ from numba.core.typed_passes import (
     InlineOverloads,
     IRLegalization,
     NativeLowering,
+    NativeParforLowering,
     NopythonRewrites,
     NoPythonSupportedFeatureValidation,
     NopythonTypeInference,
@@ -108,6 +109,19 @@ class _InnerLibrary(_OuterLibrary):
         """There is no machine code to tell of its environment; the functions raise and print nothing."""
 
 
+class _InnerCodegen:
+    """Numba's, but all libraries that it creates are linked into others."""
+
+    def __init__(self, codegen):
+        self._codegen = codegen
+
+    def __getattr__(self, name):
+        return getattr(self._codegen, name)
+
+    def create_library(self, name):
+        return _InnerLibrary(self._codegen, name)
+
+
 class _ChooseLibrary(AnalysisPass):
     def __init__(self):
         AnalysisPass.__init__(self)
@@ -187,6 +201,21 @@ class _LowerToLLVM(BaseNativeLowering):
         return Lower if config.DEBUGINFO_DEFAULT else _Lower
 
 
+@register_pass(mutates_CFG=True, analysis_only=False)
+class _LowerParallelToLLVM(NativeParforLowering):
+    """Numba's, but what it makes of a prange, a loop and two layers around it, is optimised once, with the rest."""
+
+    _name = "fastgrad_lower_parallel_to_llvm"
+
+    def run_pass(self, state):
+        context = state.targetctx
+        state.targetctx = context.subtarget(_internal_codegen=_InnerCodegen(context.codegen()))
+        try:
+            return super().run_pass(state)
+        finally:
+            state.targetctx = context
+
+
 class _Passes(PassManager):
     """Numba's passes, one after the other, without a check of the function after each, events and timers."""
 
@@ -196,7 +225,11 @@ class _Passes(PassManager):
             run(state)
 
 
-_REPLACED = {NopythonTypeInference: _InferTypes, NativeLowering: _LowerToLLVM}
+_REPLACED = {
+    NopythonTypeInference: _InferTypes,
+    NativeLowering: _LowerToLLVM,
+    NativeParforLowering: _LowerParallelToLLVM,
+}
 
 # Of no use to functions that kernels are made of, and a fifth of the time: closures, generators, inlining before LLVM
 # does it, array expressions, and as no references are counted, the ends of the lives of variables.
