@@ -46,24 +46,27 @@ def softmax(S, Y, start, stop, T, M):
     for i in range(start, stop):
         T[i - start] = 1 / row_total(_add_exp_into, (S, Y, i, splat(S, T[i - start])), k)
     for i in range(start, stop):
-        along_row(times, (Y, i, splat(S, T[i - start])), k)
+        along_row(times, (Y, i, splat(S, T[i - start])), Y, i)
+
+
+# In products, h is G_m − G and not G − G_m: what is subtracted may be read from memory by the same instruction.
 
 
 @inlined
 def _add_weighted_shift(total, data, j, inside):
     G, Y, i, shift = data
-    return fma(load_masked(Y, (i, j), inside, splat(Y, 0)), load_masked(G, (i, j), inside, shift) - shift, total)
+    return fma(load_masked(Y, (i, j), inside, splat(Y, 0)), shift - load_masked(G, (i, j), inside, shift), total)
 
 
 @inlined
 def _times_shifted(data, j, inside):
     G, Y, out, i, shift, mean, accumulate = data
     zeros = splat(Y, 0)
-    h = load_masked(G, (i, j), inside, zeros) - shift
-    value = load_masked(Y, (i, j), inside, zeros) * (h - mean)
+    h = shift - load_masked(G, (i, j), inside, zeros)
+    value = load_masked(Y, (i, j), inside, zeros) * (mean - h)
     if accumulate:
         value = load_masked(out, (i, j), inside, zeros) + value
-    store_masked(out, (i, j), value, inside)
+    return value
 
 
 @inlined
@@ -72,7 +75,7 @@ def _times_shifted_and_fetch(data, j, inside):
     G, Y, out, i, shift, mean, accumulate, later = data
     prefetch(PAIR, Y, (later, j))
     prefetch(PAIR, G, (later, j))
-    _times_shifted((G, Y, out, i, shift, mean, accumulate), j, inside)
+    return _times_shifted((G, Y, out, i, shift, mean, accumulate), j, inside)
 
 
 # Bytes of an array from which on its rows are fetched, and classes up to which they stay in the cache until they are
@@ -91,7 +94,7 @@ def _row(A, i, inside):
 
 @inlined
 def _shifted_row(G, i, inside, shift):
-    return _row(G, i, inside) - splat(G, shift)
+    return splat(G, shift) - _row(G, i, inside)
 
 
 @inlined
@@ -107,7 +110,7 @@ def _product_of_few(vectors, G, Y, out, start, stop, accumulate):
         i = read_anew(vectors, i)
         mean = lane_sum(_row(Y, i, inside) * _shifted_row(G, i, inside, shift))
         i = read_anew(vectors, i)
-        value = _row(Y, i, inside) * (_shifted_row(G, i, inside, shift) - splat(Y, mean))
+        value = _row(Y, i, inside) * (splat(Y, mean) - _shifted_row(G, i, inside, shift))
         if accumulate:
             value = _row(out, i, inside) + value
         store_masked(out, (i, 0), value, inside)
@@ -115,7 +118,7 @@ def _product_of_few(vectors, G, Y, out, start, stop, accumulate):
 
 @device
 def softmax_product(G, Y, out, start, stop, T, M, accumulate):
-    """out[i, j] (+)= Y_j (h_j − Σ_c Y_c h_c) with h = G − G_m"""
+    """out[i, j] (+)= Y_j (Σ_c Y_c h_c − h_j) with h = G_m − G"""
     compact()
     k, L, count = Y.shape[1], lanes(Y), stop - start
     if k <= 8 * L:
@@ -140,11 +143,12 @@ def softmax_product(G, Y, out, start, stop, T, M, accumulate):
         T[count + r] = row_total(_add_weighted_shift, (G, Y, start + r, splat(G, T[r])), k)
     fetches = Y.size * Y.itemsize > _FETCHED and k <= _FETCHED_CLASSES
     for r in range(count):
-        row = G, Y, out, start + r, splat(G, T[r]), splat(G, T[count + r]), accumulate
+        i = start + r
+        row = G, Y, out, i, splat(G, T[r]), splat(G, T[count + r]), accumulate
         if fetches:
-            along_row(_times_shifted_and_fetch, (*row, start + r + count), k)
+            along_row(_times_shifted_and_fetch, (*row, i + count), out, i)
         else:
-            along_row(_times_shifted, row, k)
+            along_row(_times_shifted, row, out, i)
 
 
 @inlined
@@ -187,8 +191,8 @@ def _log_rests(S, start, count, T, M):
 
 @inlined
 def _minus_both(data, j, inside):
-    A, out, i, one, other = data
-    store_masked(out, (i, j), (load_masked(A, (i, j), inside, one) - one) - other, inside)
+    A, i, one, other = data
+    return (load_masked(A, (i, j), inside, one) - one) - other
 
 
 @device
@@ -199,7 +203,7 @@ def log_softmax(S, L, start, stop, T, M):
     _log_rests(S, start, count, T, M)
     for r in range(count):
         rest = T[count + r] + (T[r] - T[r])  # S_m − S_m: an infinite S_m makes the row NaN
-        along_row(_minus_both, (S, L, start + r, splat(S, T[r]), splat(S, rest)), S.shape[1])
+        along_row(_minus_both, (S, start + r, splat(S, T[r]), splat(S, rest)), L, start + r)
 
 
 @inlined
@@ -210,7 +214,7 @@ def _minus_exp_times(data, j, inside):
     value = select(is_element(value, j, m), at_m, value)
     if accumulate:
         value = load_masked(dS, (i, j), inside, zeros) + value
-    store_masked(dS, (i, j), value, inside)
+    return value
 
 
 @device
@@ -230,8 +234,8 @@ def log_softmax_vjp(dL, L, dS, start, stop, T, M, accumulate):
         store_masked(T, r, fma(-of_m, expm1(largest), -exp(largest) * others), inside)
         store_masked(T, count + r, others + of_m, inside)
     for r in range(count):
-        at_m, total = splat(L, T[r]), splat(L, T[count + r])
-        along_row(_minus_exp_times, (dL, L, dS, start + r, M[r], at_m, total, accumulate), k)
+        i, at_m, total = start + r, splat(L, T[r]), splat(L, T[count + r])
+        along_row(_minus_exp_times, (dL, L, dS, i, M[r], at_m, total, accumulate), dS, i)
 
 
 @inlined
@@ -251,7 +255,7 @@ def log_softmax_jvp(dS, L, dL, start, stop, T, M):
     for r in range(count):
         T[count + r] = row_total(_add_exp_weighted_shift, (dS, L, start + r, splat(L, T[r])), k)
     for r in range(count):
-        along_row(_minus_both, (dS, dL, start + r, splat(L, T[r]), splat(L, T[count + r])), k)
+        along_row(_minus_both, (dS, start + r, splat(L, T[r]), splat(L, T[count + r])), dL, start + r)
 
 
 @inlined

@@ -160,7 +160,7 @@ def long_rows(S, given, options, loss, dS, i, rows, T):
             if T[_Y * L + p] < 0:
                 dS[i + p] = 0
                 continue
-            along_row(times, (dS, i + p, splat(S, T[_SLOPE * L + p])), k)
+            along_row(times, (dS, i + p, splat(S, T[_SLOPE * L + p])), dS, i + p)
             dS[i + p, target[i + p]] = T[_ENTRY * L + p]
 
 
@@ -238,9 +238,9 @@ def _add_unsmoothed(total, data, j, inside):
 
 @inlined
 def _spread_gradient(data, j, inside):
-    S, share, dS, i, largest, slope, g = data
+    S, share, i, largest, slope, g = data
     e = exp(load_masked(S, (i, j), inside, largest) - largest)
-    store_masked(dS, (i, j), e * slope - _share(share, i, j, inside) * g, inside)
+    return e * slope - _share(share, i, j, inside) * g
 
 
 @inlined
@@ -265,7 +265,7 @@ def spread_row(S, probabilities, y, weight, w, g, smoothing, z, loss, dS, i):
     if dS.size:
         largest_entry = g * ((other_shares + 2 * q) - a_m * others) / (1 + others)
         slope, g = splat(S, g * (shares + 2 * q) / (1 + others)), splat(S, g)
-        along_row(_spread_gradient, (S, share, dS, i, largest, slope, g), k)
+        along_row(_spread_gradient, (S, share, i, largest, slope, g), dS, i)
         dS[i, m] = largest_entry
 
 

@@ -23,6 +23,7 @@ from ._simd import (
     repeated,
     select,
     splat,
+    store,
     store_masked,
 )
 from ._vec import PAIR, QUAD, Times
@@ -68,17 +69,18 @@ def row_max(A, i):
     k, step = A.shape[1], 2 * lanes(A)
     lowest = repeated(PAIR, -splat(A, INFINITY))
     best = other = lowest
-    whole = k // step * step
-    for j in range(0, whole, step):
+    for j in range(0, k - step, step):
         best, other = other, maximum(load_masked(A, (i, j), PAIR, lowest), best)
-    if whole < k:
-        best = maximum(load_masked(A, (i, whole), first_of(PAIR, A, k - whole), lowest), best)
+    if k >= step:  # the last ones lie over those before
+        best = maximum(load_masked(A, (i, k - step), PAIR, lowest), best)
+    else:
+        best = maximum(load_masked(A, (i, 0), first_of(PAIR, A, k), lowest), best)
     return lane_max(maximum(best, other))
 
 
 @inlined
-def _largest_of_four(A, i, j, mask, lowest):
-    two, others = halves(load_masked(A, (i, j), mask, lowest))
+def _largest_of_four(A, i, j, lowest):
+    two, others = halves(load_masked(A, (i, j), QUAD, lowest))
     (a, b), (c, d) = halves(two), halves(others)
     return maximum(d, maximum(c, maximum(b, maximum(a, lowest))))  # NaN in the second place would win
 
@@ -107,42 +109,41 @@ def row_argmax(A, i):
     best = lowest
     numbers = lane_numbers(A)
     four = where = numbers - numbers  # which four, not which element: that could be more than 2³¹
-    whole = k // step * step
-    for j in range(0, whole, step):
-        largest = _largest_of_four(A, i, j, QUAD, lowest)
+    for j in range(0, k, step):
+        largest = _largest_of_four(A, i, min(j, k - step), lowest)  # the last four lie over those before
         where = select(largest > best, four, where)
         best = maximum(largest, best)
         four = four + 1
-    if whole < k:
-        largest = _largest_of_four(A, i, whole, first_of(QUAD, A, k - whole), lowest)
-        where = select(largest > best, four, where)
-        best = maximum(largest, best)
     top = lane_max(best)
     of_top = first_true(best == splat(A, top))
-    m, last = np.intp(lane(where, of_top)) * step + of_top, k - 1
-    found = min(m + 3 * lanes(A), last)
+    m = min(np.intp(lane(where, of_top)) * step, k - step) + min(of_top, lanes(A) - 1)
+    found = m + 3 * lanes(A)
     for v in range(2, -1, -1):  # without a branch, which no CPU would foresee
-        j = min(m + v * lanes(A), last)
+        j = m + v * lanes(A)
         found = j if A[i, j] == top else found
     return found
 
 
 @inlined
-def along_row(write, data, k):
-    """write(data, j, mask) for each two vectors of a row, from j on."""
-    step = 2 * lanes(data[0])
-    whole = k // step * step
-    for j in range(0, whole, step):
-        write(data, j, PAIR)
-    if whole < k:
-        write(data, whole, first_of(PAIR, data[0], k - whole))
+def along_row(value, data, out, i):
+    """out[i, j] = value(data, j, mask), two vectors at a time. The last two lie over those before, as a masked store
+    takes long on some CPUs, and are worked out first, as `out` may be what they are worked out from."""
+    k, step = out.shape[1], 2 * lanes(out)
+    if k < step:
+        inside = first_of(PAIR, out, k)
+        store_masked(out, (i, 0), value(data, 0, inside), inside)
+        return
+    last = value(data, k - step, PAIR)
+    for j in range(0, k - step, step):
+        store(out, (i, j), value(data, j, PAIR))
+    store(out, (i, k - step), last)
 
 
 @inlined
 def times(data, j, inside):
-    """A[i, j] *= factor, for `along_row`"""
+    """A[i, j] · factor"""
     A, i, factor = data
-    store_masked(A, (i, j), load_masked(A, (i, j), inside, factor) * factor, inside)
+    return load_masked(A, (i, j), inside, factor) * factor
 
 
 @inlined
