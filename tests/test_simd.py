@@ -245,23 +245,32 @@ def test_first_true(dtype, count):
         assert run(x) == place
 
 
+SOME_VECTORS = [vec.Times(1), vec.Times(2, 1), vec.Times(4, 2, 3), vec.Times(8, 6, 7), vec.Times(16)]
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("count", [1, 2, 16])
-def test_at_largest(dtype, count):
-    """Lane l is chosen against lane l + half; it stays where they are alike."""
-    times = vec.Times(count)
-    at_largest, load_masked, splat = simd.at_largest, simd.load_masked, simd.splat
+@pytest.mark.parametrize("times", SOME_VECTORS, ids=[f"{times.some} of {times.count}" for times in SOME_VECTORS])
+def test_across_vectors(dtype, times):
+    """The largest: lane l is chosen against lane l + half, and stays where they are alike. The sum: lane by lane. What
+    lies behind the vectors that may be more than empty counts in neither."""
+    at_largest, vector_sum, load_masked, splat = simd.at_largest, simd.vector_sum, simd.load_masked, simd.splat
 
     @numba.njit
-    def run(x, y):
-        return at_largest(load_masked(x, 0, times, splat(x, 0)), load_masked(y, 0, times, splat(y, 0)))
+    def run(x, y, total):
+        zeros = splat(x, 0)
+        simd.store(total, 0, vector_sum(times, load_masked(y, 0, times, zeros)))
+        return at_largest(times, load_masked(x, 0, times, zeros), load_masked(y, 0, times, zeros))
 
-    lanes = count * L[dtype]
-    y = np.arange(lanes).astype(dtype)
+    lanes, total = times.some * L[dtype], np.empty(L[dtype], dtype)
+    x, y = np.full((2, times.count * L[dtype]), 9, dtype)
+    y[:lanes] = np.arange(lanes)
     for place in range(lanes):
-        x = np.zeros(lanes, dtype)
+        x[:lanes] = 0
         x[place] = 1
-        assert run(x, y) == place
-    assert run(np.zeros(lanes, dtype), y) == 0
-    x[lanes // 2 :] = 1
-    assert run(x, y) == lanes // 2
+        assert run(x, y, total) == place
+    assert np.array_equal(total, y[:lanes].reshape(times.some, -1).sum(0))
+    x[:lanes] = 0
+    assert run(x, y, total) == 0
+    half = L[dtype] << ((times.some - 1).bit_length() - 1) if times.some > 1 else L[dtype] // 2
+    x[half:lanes] = 1
+    assert run(x, y, total) == half

@@ -23,6 +23,7 @@ from ._simd import (
     select,
     splat,
     store_masked,
+    vector_sum,
 )
 from ._sums import along_row, is_element, omit, row_argmax, row_max, row_total, times
 from ._vec import PAIR, Times
@@ -106,9 +107,9 @@ def _product_of_few(vectors, G, Y, out, start, stop, accumulate):
     """
     inside = first_of(vectors, Y, Y.shape[1])
     for i in range(start, stop):
-        shift = at_largest(_row(Y, i, inside), _row(G, i, inside))
+        shift = at_largest(vectors, _row(Y, i, inside), _row(G, i, inside))
         i = read_anew(vectors, i)
-        mean = lane_sum(_row(Y, i, inside) * _shifted_row(G, i, inside, shift))
+        mean = lane_sum(vector_sum(vectors, _row(Y, i, inside) * _shifted_row(G, i, inside, shift)))
         i = read_anew(vectors, i)
         value = _row(Y, i, inside) * (splat(Y, mean) - _shifted_row(G, i, inside, shift))
         if accumulate:

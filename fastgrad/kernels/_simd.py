@@ -438,22 +438,47 @@ def halves(typingctx, x):
     return types.UniTuple(half, 2)(x), codegen
 
 
+def _folded(builder, times, vectors, combine):
+    """The vectors of each of some Vecs, but those known to be empty, until one of each is left: v with v + half."""
+    lanes = vectors[0].type.count // times.count
+    parts = [
+        tuple(taken(builder, vector, range(v * lanes, (v + 1) * lanes)) for vector in vectors)
+        for v in range(times.some)
+    ]
+    while len(parts) > 1:
+        half = 1 << ((len(parts) - 1).bit_length() - 1)
+        pairs = zip(parts, parts[half:], strict=False)
+        parts = [combine(builder, low, high) for low, high in pairs] + parts[len(parts) - half : half]
+    return parts[0]
+
+
 @intrinsic
-def at_largest(typingctx, x, y):
-    """The lane of y where x is largest, none being NaN; lane l rather than l + half where these are alike."""
+def vector_sum(typingctx, times, x):
+    """The sum of so many vectors, lane by lane, always in the same order."""
 
     def codegen(context, builder, sig, args):
-        half = x.lanes // 2
-        while half:
-            (low, high), (of_low, of_high) = (
-                [taken(builder, vector, range(start, start + half)) for start in (0, half)] for vector in args
-            )
-            larger = builder.fcmp_ordered(">", high, low)
-            args = builder.select(larger, high, low), builder.select(larger, of_high, of_low)
-            half //= 2
-        return builder.extract_element(args[1], ir.Constant(I32, 0))
+        return _folded(builder, times, args[1:], lambda builder, low, high: (builder.fadd(low[0], high[0]),))[0]
 
-    return y.dtype(x, y), codegen
+    return Vec(x.dtype)(times, x), codegen
+
+
+@intrinsic
+def at_largest(typingctx, times, x, y):
+    """The lane of y where x is largest, none being NaN, both of so many vectors; lane l rather than l + half where
+    these are alike."""
+
+    def larger(builder, low, high):
+        which = builder.fcmp_ordered(">", high[0], low[0])
+        return tuple(builder.select(which, b, a) for a, b in zip(low, high, strict=True))
+
+    def codegen(context, builder, sig, args):
+        both = _folded(builder, times, args[1:], larger)
+        while (half := both[0].type.count // 2) > 0:
+            parts = [[taken(builder, each, range(start, start + half)) for each in both] for start in (0, half)]
+            both = larger(builder, *parts)
+        return builder.extract_element(both[1], ir.Constant(I32, 0))
+
+    return y.dtype(times, x, y), codegen
 
 
 lane_sum = _across(ir.IRBuilder.fadd, "The sum of all lanes, always in the same order.")
