@@ -196,7 +196,7 @@ def test_a_pair_is_two_vectors(dtype):
     ("count", "whole", "some"), [(1, 0, 1), (2, 1, 2), (4, 2, 4), (8, 0, 8), (8, 4, 8), (4, 2, 3), (8, 6, 7)]
 )
 def test_several_vectors_with_one_mask(dtype, count, whole, some):
-    """No element behind the mask is read or written; halves and a repeated vector have their lanes in order."""
+    """No element behind the mask is read, written or kept; halves and a repeated vector have their lanes in order."""
     times = vec.Times(count, whole, some)
     first_of, load_masked, repeated, halves = simd.first_of, simd.load_masked, simd.repeated, simd.halves
     store_masked, splat, load = simd.store_masked, simd.splat, simd.load
@@ -205,6 +205,11 @@ def test_several_vectors_with_one_mask(dtype, count, whole, some):
     def run(x, size, result):
         inside = first_of(times, x, size)
         store_masked(result, 0, load_masked(x, 0, inside, splat(x, -1)) + repeated(times, load(x, 0)), inside)
+
+    @numba.njit
+    def keep(x, size, result):
+        all_of_x = load_masked(x, 0, times, splat(x, 0))
+        store_masked(result, 0, simd.kept(all_of_x, first_of(times, x, size)), times)
 
     @numba.njit
     def exchange(x, result):
@@ -221,6 +226,8 @@ def test_several_vectors_with_one_mask(dtype, count, whole, some):
         run(x if size >= L[dtype] else np.resize(x, max(stop, L[dtype])), size, result)
         expected[:stop] = (x + np.tile(x[: L[dtype]], count))[:stop]
         np.testing.assert_array_equal(result, expected)
+        keep(x, size, result)
+        np.testing.assert_array_equal(result[:lanes], np.where(np.arange(lanes) < stop, x, 0))
     if count > 1:
         result = np.empty(lanes, dtype)
         exchange(x, result)
@@ -251,26 +258,28 @@ SOME_VECTORS = [vec.Times(1), vec.Times(2, 1), vec.Times(4, 2, 3), vec.Times(8, 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("times", SOME_VECTORS, ids=[f"{times.some} of {times.count}" for times in SOME_VECTORS])
 def test_across_vectors(dtype, times):
-    """The largest: lane l is chosen against lane l + half, and stays where they are alike. The sum: lane by lane. What
-    lies behind the vectors that may be more than empty counts in neither."""
+    """The largest: lane l is chosen against lane l + half, and stays where they are alike. Sum and largest lane by lane.
+    What lies behind the vectors that may be more than empty counts in none."""
     at_largest, vector_sum, load_masked, splat = simd.at_largest, simd.vector_sum, simd.load_masked, simd.splat
 
     @numba.njit
-    def run(x, y, total):
+    def run(x, y, total, top):
         zeros = splat(x, 0)
         simd.store(total, 0, vector_sum(times, load_masked(y, 0, times, zeros)))
+        simd.store(top, 0, simd.vector_max(times, load_masked(x, 0, times, zeros)))
         return at_largest(times, load_masked(x, 0, times, zeros), load_masked(y, 0, times, zeros))
 
-    lanes, total = times.some * L[dtype], np.empty(L[dtype], dtype)
+    lanes, total, top = times.some * L[dtype], np.empty(L[dtype], dtype), np.empty(L[dtype], dtype)
     x, y = np.full((2, times.count * L[dtype]), 9, dtype)
     y[:lanes] = np.arange(lanes)
     for place in range(lanes):
         x[:lanes] = 0
         x[place] = 1
-        assert run(x, y, total) == place
+        assert run(x, y, total, top) == place
+        assert np.array_equal(top, x[:lanes].reshape(times.some, -1).max(0))
     assert np.array_equal(total, y[:lanes].reshape(times.some, -1).sum(0))
     x[:lanes] = 0
-    assert run(x, y, total) == 0
+    assert run(x, y, total, top) == 0
     half = L[dtype] << ((times.some - 1).bit_length() - 1) if times.some > 1 else L[dtype] // 2
     x[half:lanes] = 1
-    assert run(x, y, total) == half
+    assert run(x, y, total, top) == half

@@ -15,6 +15,8 @@ from ._simd import (
     first,
     first_of,
     fma,
+    kept,
+    lane_max,
     lane_sum,
     lanes,
     load_masked,
@@ -23,25 +25,54 @@ from ._simd import (
     select,
     splat,
     store_masked,
+    vector_max,
     vector_sum,
 )
 from ._sums import along_row, is_element, omit, row_argmax, row_max, row_total, times
 from ._vec import PAIR, Times
 
+# How many vectors a row takes: a power of two, of which so many are whole, and others empty.
+ONE, TWO, THREE, FOUR = Times(1), Times(2, 1), Times(4, 2, 3), Times(4, 3)
+SIX, SEVEN, EIGHT, SEVEN_OR_EIGHT = Times(8, 4, 6), Times(8, 6, 7), Times(8, 7), Times(8, 6)
+
 
 @inlined
 def _add_exp_into(total, data, j, inside):
     S, Y, i, largest = data
-    e = exp(load_masked(S, (i, j), inside, -splat(S, INFINITY)) - largest)
+    e = exp(load_masked(S, (i, j), inside, largest) - largest)
     store_masked(Y, (i, j), e, inside)
-    return total + e
+    return total + kept(e, inside)
+
+
+@inlined
+def _softmax_of_few(vectors, S, Y, start, stop):
+    """softmax for rows of so many vectors at most, without a pass to memory in between: half to two thirds of the time.
+    The order of the sum is that of longer rows."""
+    lowest, inside = -splat(S, INFINITY), first_of(vectors, S, S.shape[1])
+    for i in range(start, stop):
+        largest = splat(S, lane_max(vector_max(vectors, load_masked(S, (i, 0), inside, lowest))))
+        e = kept(exp(load_masked(S, (i, 0), inside, largest) - largest), inside)
+        inverse = 1 / lane_sum(vector_sum(vectors, e))
+        store_masked(Y, (i, 0), e * splat(S, inverse), inside)
 
 
 @device
 def softmax(S, Y, start, stop, T, M):
     """Y[i, j] = exp(S[i, j] − S_m) / Σ_c exp(S[i, c] − S_m)"""
     compact()
-    k = S.shape[1]
+    k, L = S.shape[1], lanes(S)
+    if k <= 8 * L:
+        if k <= 2 * L:
+            _softmax_of_few(TWO, S, Y, start, stop)
+        elif k <= 3 * L:
+            _softmax_of_few(THREE, S, Y, start, stop)
+        elif k <= 4 * L:
+            _softmax_of_few(FOUR, S, Y, start, stop)
+        elif k <= 6 * L:
+            _softmax_of_few(SIX, S, Y, start, stop)
+        else:
+            _softmax_of_few(SEVEN_OR_EIGHT, S, Y, start, stop)
+        return
     for i in range(start, stop):
         T[i - start] = row_max(S, i)
     for i in range(start, stop):
@@ -82,10 +113,6 @@ def _times_shifted_and_fetch(data, j, inside):
 # Bytes of an array from which on its rows are fetched, and classes up to which they stay in the cache until they are
 # read: 1000 × 1000 of float32 take 440 µs in place of 640 on one core, 200 × 500 no less.
 _FETCHED, _FETCHED_CLASSES = 3 * 2**20, 4096
-
-# How many vectors a row takes: a power of two, of which so many are whole, and others empty.
-ONE, TWO, THREE, FOUR = Times(1), Times(2, 1), Times(4, 2, 3), Times(4, 3)
-SIX, SEVEN, EIGHT = Times(8, 4, 6), Times(8, 6, 7), Times(8, 7)
 
 
 @inlined
@@ -174,7 +201,7 @@ def softmax_jacobian(Y, J, r):
 @inlined
 def _add_other_exp(total, data, j, inside):
     S, i, m, largest = data
-    return total + omit(exp(load_masked(S, (i, j), inside, -splat(S, INFINITY)) - largest), j, m)
+    return total + kept(omit(exp(load_masked(S, (i, j), inside, largest) - largest), j, m), inside)
 
 
 @inlined
@@ -242,8 +269,8 @@ def log_softmax_vjp(dL, L, dS, start, stop, T, M, accumulate):
 @inlined
 def _add_exp_weighted_shift(total, data, j, inside):
     dS, L, i, shift = data
-    p = exp(load_masked(L, (i, j), inside, -splat(L, INFINITY)))
-    return fma(p, load_masked(dS, (i, j), inside, shift) - shift, total)
+    p = exp(load_masked(L, (i, j), inside, splat(L, 0)))
+    return fma(p, load_masked(dS, (i, j), inside, shift) - shift, total)  # 0 behind the last class
 
 
 @device

@@ -23,9 +23,9 @@ import numpy as np
 from . import _short_rows as short
 from ._arrays import borrowed, compact, give_back
 from ._jit import device, inlined
-from ._math import INFINITY, exp, log1p
+from ._math import exp, log1p
 from ._parts import absent, part
-from ._simd import first, fma, lane, lanes, load, load_masked, maximum, select, splat, store, store_masked
+from ._simd import first, fma, kept, lane, lanes, load, load_masked, maximum, select, splat, store, store_masked
 from ._sums import along_row, is_element, omit, row_argmax, row_max, row_total, scalar, times
 
 # --- rows whose target is one class ----------------------------------------------------------------------------------
@@ -128,15 +128,15 @@ def short_rows(S, given, options, loss, dS, i, rows, T):
 @inlined
 def _add_other_exp(total, data, j, inside):
     S, i, y, largest = data
-    return total + omit(exp(load_masked(S, (i, j), inside, -splat(S, INFINITY)) - largest), j, y)
+    return total + kept(omit(exp(load_masked(S, (i, j), inside, largest) - largest), j, y), inside)
 
 
 @inlined
 def _add_other_exp_into(total, data, j, inside):
     S, i, y, largest, dS = data
-    e = exp(load_masked(S, (i, j), inside, -splat(S, INFINITY)) - largest)
+    e = exp(load_masked(S, (i, j), inside, largest) - largest)
     store_masked(dS, (i, j), e, inside)
-    return total + omit(e, j, y)
+    return total + kept(omit(e, j, y), inside)
 
 
 @part(*_WITH_INDICES, 1)

@@ -318,6 +318,25 @@ def select(typingctx, mask, x, y):
     return wide(mask, wide, wide), lambda context, builder, sig, args: builder.select(*args)
 
 
+@intrinsic
+def kept(typingctx, x, mask):
+    """x where the mask is true (None or `Times`: everywhere), 0 elsewhere."""
+
+    def codegen(context, builder, sig, args):
+        if not isinstance(mask, Mask):
+            return args[0]
+        zeros, parts = ir.Constant(args[0].type, None), []
+        for start in range(0, x.lanes, x.lanes // x.times):
+            lanes = range(start, start + x.lanes // x.times)
+            value, nothing = (taken(builder, each, lanes) for each in (args[0], zeros))
+            if lanes.stop > mask.known:
+                value = builder.select(taken(builder, args[1], lanes), value, nothing)
+            parts.append(nothing if lanes.start >= mask.end else value)
+        return joined(builder, parts)
+
+    return x(x, mask), codegen
+
+
 def _larger(builder, a, b):
     return builder.select(builder.fcmp_ordered(">", a, b), a, b)
 
@@ -452,14 +471,15 @@ def _folded(builder, times, vectors, combine):
     return parts[0]
 
 
-@intrinsic
-def vector_sum(typingctx, times, x):
-    """The sum of so many vectors, lane by lane, always in the same order."""
+def _across_vectors(combine, doc):
+    def typing(typingctx, times, x):
+        def codegen(context, builder, sig, args):
+            return _folded(builder, times, args[1:], lambda builder, low, high: (combine(builder, low[0], high[0]),))[0]
 
-    def codegen(context, builder, sig, args):
-        return _folded(builder, times, args[1:], lambda builder, low, high: (builder.fadd(low[0], high[0]),))[0]
+        return Vec(x.dtype)(times, x), codegen
 
-    return Vec(x.dtype)(times, x), codegen
+    typing.__doc__ = doc
+    return intrinsic(typing)
 
 
 @intrinsic
@@ -483,6 +503,8 @@ def at_largest(typingctx, times, x, y):
 
 lane_sum = _across(ir.IRBuilder.fadd, "The sum of all lanes, always in the same order.")
 lane_max = _across(_larger, "The largest lane, where none is NaN.")
+vector_sum = _across_vectors(ir.IRBuilder.fadd, "The sum of so many vectors, lane by lane, always in the same order.")
+vector_max = _across_vectors(_larger, "The largest of so many vectors, lane by lane, where none is NaN.")
 
 
 @intrinsic
