@@ -23,8 +23,9 @@ def long_sizes():
 
 
 def classes(most=65, least=0):
-    """Around what counts as few classes (24 of float64, 40 of float32, 128 in a loss) as often as elsewhere."""
-    return st.one_of(sizes(most, least), st.sampled_from([24, 25, 40, 41, 127, 128, 129, 145]))
+    """Around what counts as few classes (12 and 24 of float64, 20 and 40 of float32, 128 in a loss) as often as
+    elsewhere."""
+    return st.one_of(sizes(most, least), st.sampled_from([12, 13, 20, 21, 24, 25, 40, 41, 127, 128, 129, 145]))
 
 
 dtypes = st.sampled_from(DTYPES)

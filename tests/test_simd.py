@@ -258,7 +258,7 @@ SOME_VECTORS = [vec.Times(1), vec.Times(2, 1), vec.Times(4, 2, 3), vec.Times(8, 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("times", SOME_VECTORS, ids=[f"{times.some} of {times.count}" for times in SOME_VECTORS])
 def test_across_vectors(dtype, times):
-    """The largest: lane l is chosen against lane l + half, and stays where they are alike. Sum and largest lane by lane.
+    """The largest: lane l is chosen against lane l + half, and stays where they are alike. Sum, largest: lane by lane.
     What lies behind the vectors that may be more than empty counts in none."""
     at_largest, vector_sum, load_masked, splat = simd.at_largest, simd.vector_sum, simd.load_masked, simd.splat
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from problems import DTYPES, assert_within, classes, dtypes, leads, long_sizes, seeds, sizes
+from problems import DTYPES, assert_same_bits, assert_within, classes, dtypes, leads, long_sizes, seeds, sizes
 
 import fastgrad as fg
 from fastgrad import reference
@@ -154,6 +154,22 @@ def test_a_constant_in_the_cotangent_changes_no_gradient(S, constant):
     dY = np.round(64 * np.random.default_rng(0).standard_normal(S.shape)).astype(S.dtype)
     shifted = dY + S.dtype.type(round(constant))
     assert np.array_equal(fg.softmax_vjp(dY, Y), fg.softmax_vjp(shifted, Y))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("function", [f for f in FUNCTIONS.values() if f.has_axis], ids=lambda f: f.name)
+def test_every_number_of_classes(function, dtype):
+    """There are loops of their own for many of them: the same bits alone, in a batch and in place; the right ones."""
+    rng, ulp = np.random.default_rng(0), np.finfo(dtype).eps
+    for k in range(1, 150):
+        arguments = function.arguments(rng, dtype, (5,), k=k)
+        result = function.call(fg, arguments)
+        exact = function.call(reference, {name: array.astype(np.longdouble) for name, array in arguments.items()})
+        np.testing.assert_allclose(result, exact, rtol=8 * ulp, atol=16 * ulp * np.abs(exact).max(), err_msg=str(k))
+        assert_same_bits(function.call(fg, {name: array[2:3] for name, array in arguments.items()}), result[2:3])
+        if function.signature.inplace:
+            last = list(arguments.values())[-1]
+            assert_same_bits(function.call(fg, arguments, out=last), result)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
