@@ -9,7 +9,7 @@ import numpy as np
 
 from ._arrays import compact
 from ._jit import device, inlined
-from ._math import INFINITY, exp, expm1, log1p
+from ._math import INFINITY, exp, exp_of_difference, expm1, log1p
 from ._simd import (
     at_largest,
     first,
@@ -39,7 +39,7 @@ SIX, SEVEN, EIGHT, SEVEN_OR_EIGHT = Times(8, 4, 6), Times(8, 6, 7), Times(8, 7),
 @inlined
 def _add_exp_into(total, data, j, inside):
     S, Y, i, largest = data
-    e = exp(load_masked(S, (i, j), inside, largest) - largest)
+    e = exp_of_difference(load_masked(S, (i, j), inside, largest) - largest)
     store_masked(Y, (i, j), e, inside)
     return total + kept(e, inside)
 
@@ -51,7 +51,7 @@ def _softmax_of_few(vectors, S, Y, start, stop):
     lowest, inside = -splat(S, INFINITY), first_of(vectors, S, S.shape[1])
     for i in range(start, stop):
         largest = splat(S, lane_max(vector_max(vectors, load_masked(S, (i, 0), inside, lowest))))
-        e = kept(exp(load_masked(S, (i, 0), inside, largest) - largest), inside)
+        e = kept(exp_of_difference(load_masked(S, (i, 0), inside, largest) - largest), inside)
         inverse = 1 / lane_sum(vector_sum(vectors, e))
         store_masked(Y, (i, 0), e * splat(S, inverse), inside)
 
@@ -201,7 +201,7 @@ def softmax_jacobian(Y, J, r):
 @inlined
 def _add_other_exp(total, data, j, inside):
     S, i, m, largest = data
-    return total + kept(omit(exp(load_masked(S, (i, j), inside, largest) - largest), j, m), inside)
+    return total + kept(omit(exp_of_difference(load_masked(S, (i, j), inside, largest) - largest), j, m), inside)
 
 
 @inlined

@@ -23,7 +23,7 @@ import numpy as np
 from . import _short_rows as short
 from ._arrays import borrowed, compact, give_back
 from ._jit import device, inlined
-from ._math import exp, log1p
+from ._math import exp_of_difference, log1p
 from ._parts import absent, part
 from ._simd import first, fma, kept, lane, lanes, load, load_masked, maximum, select, splat, store, store_masked
 from ._sums import along_row, is_element, omit, row_argmax, row_max, row_total, scalar, times
@@ -81,7 +81,7 @@ def _finish(T, z, loss, i, rows):
     L = lanes(T)
     y, at_y, w, g = load(T, _Y * L), load(T, _AT_Y * L), load(T, _WEIGHT * L), load(T, _UPSTREAM * L)
     largest, others, zeros = load(T, _LARGEST * L), load(T, _OTHERS * L), splat(T, 0)
-    e_y = exp(at_y - largest)
+    e_y = exp_of_difference(at_y - largest)
     rest = log1p(others + (e_y - 1.0))
     lse = largest + rest
     distance = select(w == 0.0, zeros, largest - at_y)
@@ -97,7 +97,7 @@ def _finish(T, z, loss, i, rows):
 def _short_exps(data, c):
     """The exponentials of a class into T, those of the targets left out of the sum."""
     T, y, largest, at = data
-    e = exp(load(T, at + c * lanes(T)) - largest)
+    e = exp_of_difference(load(T, at + c * lanes(T)) - largest)
     store(T, at + c * lanes(T), e)
     return select(y == c, splat(T, 0), e)
 
@@ -128,13 +128,13 @@ def short_rows(S, given, options, loss, dS, i, rows, T):
 @inlined
 def _add_other_exp(total, data, j, inside):
     S, i, y, largest = data
-    return total + kept(omit(exp(load_masked(S, (i, j), inside, largest) - largest), j, y), inside)
+    return total + kept(omit(exp_of_difference(load_masked(S, (i, j), inside, largest) - largest), j, y), inside)
 
 
 @inlined
 def _add_other_exp_into(total, data, j, inside):
     S, i, y, largest, dS = data
-    e = exp(load_masked(S, (i, j), inside, largest) - largest)
+    e = exp_of_difference(load_masked(S, (i, j), inside, largest) - largest)
     store_masked(dS, (i, j), e, inside)
     return total + kept(omit(e, j, y), inside)
 
@@ -239,7 +239,7 @@ def _add_unsmoothed(total, data, j, inside):
 @inlined
 def _spread_gradient(data, j, inside):
     S, share, i, largest, slope, g = data
-    e = exp(load_masked(S, (i, j), inside, largest) - largest)
+    e = exp_of_difference(load_masked(S, (i, j), inside, largest) - largest)
     return e * slope - _share(share, i, j, inside) * g
 
 

@@ -10,7 +10,7 @@ TOMS 15 (1989), without the table; and fdlibm's log and log1p (Sun Microsystems,
 """
 
 from ._jit import inlined
-from ._simd import absolute, bits, fma, from_bits, horner, rint, scale, select, splat, to_float
+from ._simd import absolute, bits, fma, from_bits, horner, rint, scale, scale_down, select, splat, to_float
 from ._vec import Constant
 
 LOG2_E = Constant(1.44269504088896341, 1.44269504088896341)
@@ -152,6 +152,14 @@ def exp(x):
     x = select(x < splat(x, EXP_SMALLEST), splat(x, EXP_SMALLEST), x)
     k, p = exp_parts(x, None)
     return scale(p + 1.0, k)
+
+
+@inlined
+def exp_of_difference(x):
+    """eˣ for x ≤ 0, as S − S_m is, or NaN; within 1 ulp."""
+    x = select(x < splat(x, EXP_SMALLEST), splat(x, EXP_SMALLEST), x)
+    k, p = exp_parts(x, None)
+    return scale_down(p + 1.0, k)
 
 
 @inlined

@@ -6,7 +6,7 @@ vectors, worked on there, and transposed back. A row alone takes one lane of the
 
 from ._arrays import compact
 from ._jit import device, inlined
-from ._math import INFINITY, exp, expm1, log1p
+from ._math import INFINITY, exp, exp_of_difference, expm1, log1p
 from ._simd import absolute, first, lane_numbers, lanes, load, maximum, select, splat, store, store_masked
 from ._transpose import copy_transposed
 
@@ -92,7 +92,7 @@ def _scatter_sum(T, at, spare, out, i, accumulate):
 def _exp_into(data, c):
     T, largest = data
     at = c * lanes(T)
-    e = exp(load(T, at) - largest)
+    e = exp_of_difference(load(T, at) - largest)
     store(T, at, e)
     return e
 
@@ -115,7 +115,7 @@ def softmax(S, Y, i, T):
 @inlined
 def _other_exps(data, c):
     T, m, largest = data
-    e = exp(load(T, c * lanes(T)) - largest)
+    e = exp_of_difference(load(T, c * lanes(T)) - largest)
     return select(m == c, splat(T, 0), e)
 
 

@@ -388,6 +388,32 @@ def _by_parts(builder, function, vectors, count):
     return joined(builder, [function(*(taken(builder, v, piece) for v in vectors)) for piece in pieces])
 
 
+def _scaled_at_once(builder, x, k):
+    """x 2ᵏ by one instruction of AVX-512, rounded once."""
+    kind, count = ("ps", 16) if x.type.element == ir.FloatType() else ("pd", 8)
+    every = ir.Constant(ir.IntType(count), 2**count - 1)
+    name = f"llvm.x86.avx512.mask.scalef.{kind}.512"
+
+    def scaled(a, b):
+        return call(builder, name, a.type, [a, b, a, every, ir.Constant(I32, 4)])
+
+    return _by_parts(builder, scaled, (x, k), count)
+
+
+def _power(builder, k):
+    """2ᵏ, if that is a normal number. Added to a number whose last bit is 1, k and the bias of exponents are its last
+    bits; AVX2 has no instruction that makes 64-bit integers of floats."""
+    width, mantissa = (32, 23) if k.type.element == ir.FloatType() else (64, 52)
+    ints = ir.VectorType(ir.IntType(width), k.type.count)
+    bias = 1.5 * 2**mantissa + (2 ** (width - mantissa - 2) - 1)
+    exponent = builder.bitcast(builder.fadd(k, _each(k.type, bias)), ints)
+    return builder.bitcast(builder.shl(exponent, _each(ints, mantissa)), k.type)
+
+
+def _each(vector, number):
+    return ir.Constant(vector, [number] * vector.count)
+
+
 @intrinsic
 def scale(typingctx, x, k):
     """x 2ᵏ for an integral Vec k of the same float type, |k| ≤ 252 (float32) or 2044 (float64), rounded once.
@@ -396,30 +422,27 @@ def scale(typingctx, x, k):
     """
 
     def codegen(context, builder, sig, args):
-        vector = args[0].type
+        x, k = args
         if "avx512f" in cpu_features():
-            # One instruction, and the same bits as below: x 2^⌊k/2⌋ is exact there.
-            kind, count = ("ps", 16) if x.itemsize == 4 else ("pd", 8)
-            every = ir.Constant(ir.IntType(count), 2**count - 1)
-            name = f"llvm.x86.avx512.mask.scalef.{kind}.512"
+            return _scaled_at_once(builder, x, k)
+        half = call(builder, "llvm.floor.{}", k.type, [builder.fmul(k, _each(k.type, 0.5))])
+        rest = builder.fsub(k, half)
+        return builder.fmul(builder.fmul(x, _power(builder, half)), _power(builder, rest))
 
-            def scaled(a, b):
-                return call(builder, name, a.type, [a, b, a, every, ir.Constant(I32, 4)])
+    return x(x, x), codegen
 
-            return _by_parts(builder, scaled, args, count)
-        mantissa, bias = (23, 127) if x.itemsize == 4 else (52, 1023)
-        ints = context.get_value_type(x.as_ints)
 
-        def each(number):
-            return ir.Constant(ints, [number] * x.lanes)
+@intrinsic
+def scale_down(typingctx, x, k):
+    """The same for ½ ≤ |x| ≤ 2 and −190 ≤ k ≤ 62 (float32) or −1086 ≤ k ≤ 958 (float64), in half the time without
+    AVX-512."""
 
-        k = builder.fptosi(args[1], ints)
-        half = builder.ashr(k, each(1))
-        result = args[0]
-        for part in (half, builder.sub(k, half)):
-            power = builder.bitcast(builder.shl(builder.add(part, each(bias)), each(mantissa)), vector)
-            result = builder.fmul(result, power)
-        return result
+    def codegen(context, builder, sig, args):
+        x, k = args
+        if "avx512f" in cpu_features():
+            return _scaled_at_once(builder, x, k)
+        power = _power(builder, builder.fadd(k, _each(k.type, 64.0)))
+        return builder.fmul(builder.fmul(x, power), _each(k.type, 2.0**-64))
 
     return x(x, x), codegen
 
