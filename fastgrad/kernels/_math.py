@@ -233,7 +233,7 @@ def tanh(x):
     doubled = at_most(absolute(x) * 2.0, TANH_LARGEST)
     k, p = exp_parts(doubled, None)
     # (e²ˣ − 1) / (e²ˣ + 1) = ((1 − 2⁻ᵏ) + p) / ((1 + 2⁻ᵏ) + p), with what the sums round away
-    unit = scale(splat(x, 1), -k)
+    unit = scale_down(splat(x, 1), -k)
     minus, plus = 1.0 - unit, 1.0 + unit
     above, below = minus + p, plus + p
     inverse = 1.0 / below
@@ -253,7 +253,7 @@ def sigmoid_parts(x, correction):
 def sigmoid(x):
     """σ(x) = 1 / (1 + e⁻ˣ), within 2 ulp."""
     k, _, D = sigmoid_parts(at_most(absolute(x), SIGMOID_LARGEST), None)
-    below = scale(1.0 / D, -k)
+    below = scale_down(1.0 / D, -k)
     return select(x < 0.0, below, 1.0 - below)
 
 
@@ -271,6 +271,6 @@ def erf(x):
     square = a * a
     k, p = exp_parts(-square, -fma(a, a, -square))
     tail = normal_tail(a * splat(x, SQRT_2))
-    outer = 1.0 - scale(fma(tail, p, tail), k)
+    outer = 1.0 - scale_down(fma(tail, p, tail), k)
     inner = fma(x, horner(square, ERF), x)
     return select(a < splat(x, ERF_SMALL), inner, _with_sign(x, outer))

@@ -400,14 +400,18 @@ def _scaled_at_once(builder, x, k):
     return _by_parts(builder, scaled, (x, k), count)
 
 
-def _power(builder, k):
-    """2ᵏ, if that is a normal number. Added to a number whose last bit is 1, k and the bias of exponents are its last
-    bits; AVX2 has no instruction that makes 64-bit integers of floats."""
-    width, mantissa = (32, 23) if k.type.element == ir.FloatType() else (64, 52)
-    ints = ir.VectorType(ir.IntType(width), k.type.count)
-    bias = 1.5 * 2**mantissa + (2 ** (width - mantissa - 2) - 1)
-    exponent = builder.bitcast(builder.fadd(k, _each(k.type, bias)), ints)
-    return builder.bitcast(builder.shl(exponent, _each(ints, mantissa)), k.type)
+def _to_bias(vector):
+    """The number that, added to an integral k, has k and the bias of exponents in its last bits; how many bits a lane
+    has, and its mantissa. AVX2 has no instruction that makes 64-bit integers of floats."""
+    bits, mantissa = (32, 23) if vector.element == ir.FloatType() else (64, 52)
+    return 1.5 * 2**mantissa + (2 ** (bits - mantissa - 2) - 1), bits, mantissa
+
+
+def _power(builder, biased):
+    """2ᵏ, if that is a normal number, from k plus the number above."""
+    _, bits, mantissa = _to_bias(biased.type)
+    ints = ir.VectorType(ir.IntType(bits), biased.type.count)
+    return builder.bitcast(builder.shl(builder.bitcast(biased, ints), _each(ints, mantissa)), biased.type)
 
 
 def _each(vector, number):
@@ -418,15 +422,16 @@ def _each(vector, number):
 def scale(typingctx, x, k):
     """x 2ᵏ for an integral Vec k of the same float type, |k| ≤ 252 (float32) or 2044 (float64), rounded once.
 
-    Where x 2^⌊k/2⌋ is subnormal, 2ᵏ x is to be 0: without AVX-512 it is rounded on the way.
+    Where x times the root of 2ᵏ is subnormal, 2ᵏ x is to be 0: without AVX-512 it is rounded on the way.
     """
 
     def codegen(context, builder, sig, args):
         x, k = args
         if "avx512f" in cpu_features():
             return _scaled_at_once(builder, x, k)
-        half = call(builder, "llvm.floor.{}", k.type, [builder.fmul(k, _each(k.type, 0.5))])
-        rest = builder.fsub(k, half)
+        bias = _each(k.type, _to_bias(k.type)[0])
+        half = call(builder, "llvm.fma.{}", k.type, [k, _each(k.type, 0.5), bias])
+        rest = builder.fadd(builder.fsub(k, builder.fsub(half, bias)), bias)
         return builder.fmul(builder.fmul(x, _power(builder, half)), _power(builder, rest))
 
     return x(x, x), codegen
@@ -434,14 +439,14 @@ def scale(typingctx, x, k):
 
 @intrinsic
 def scale_down(typingctx, x, k):
-    """The same for ½ ≤ |x| ≤ 2 and −190 ≤ k ≤ 62 (float32) or −1086 ≤ k ≤ 958 (float64), in half the time without
-    AVX-512."""
+    """The same for −190 ≤ k ≤ 62 (float32) or −1086 ≤ k ≤ 958 (float64), if x 2ᵏ⁺⁶⁴ is 0 or a normal number: half the
+    work without AVX-512."""
 
     def codegen(context, builder, sig, args):
         x, k = args
         if "avx512f" in cpu_features():
             return _scaled_at_once(builder, x, k)
-        power = _power(builder, builder.fadd(k, _each(k.type, 64.0)))
+        power = _power(builder, builder.fadd(k, _each(k.type, _to_bias(k.type)[0] + 64)))
         return builder.fmul(builder.fmul(x, power), _each(k.type, 2.0**-64))
 
     return x(x, x), codegen

@@ -13,7 +13,7 @@ from ._math import at_most, exp_parts, normal_tail, sigmoid_parts
 from ._math import sigmoid as _sigmoid
 from ._math import tanh as _tanh
 from ._signature import Signature
-from ._simd import absolute, first, fma, lanes, load_masked, rint, scale, select, splat, store, store_masked
+from ._simd import absolute, first, fma, lanes, load_masked, rint, scale, scale_down, select, splat, store, store_masked
 from ._vec import PAIR, Constant
 
 FORWARD = Signature("X(...) -> Y(...)", inplace=True)
@@ -24,7 +24,8 @@ _BLOCK = 4096  # elements in a unit of work
 _COPY, _EXP = 1 / 30, ARITHMETIC / 8  # nanoseconds a byte
 
 SILU_LARGEST = Constant(115.0, 800.0)  # silu(-x) is 0 above
-GELU_LARGEST = Constant(15.0, 40.0)
+GELU_LARGEST = Constant(15.0, 38.625)  # gelu(-x) is 0 above
+GELU_SLOPE_LARGEST = Constant(15.0, 40.0)
 GELU_TANH_LARGEST = Constant(12.75, 25.0)
 # 2 √(2/π) and 0.044715 times it, each in two parts
 LINEAR = Constant(1.5957691669464111, 1.5957691216057308)
@@ -108,7 +109,7 @@ def _gelu(x):
     tail = normal_tail(a)
     y = a * tail
     rest = fma(a, tail, -y)
-    return _reflected(x, scale(y + fma(y, p, rest), k - 1.0))
+    return _reflected(x, scale_down(y + fma(y, p, rest), k - 1.0))
 
 
 @inlined
@@ -217,7 +218,7 @@ def _silu_vjp(dy, x):
 
 @inlined
 def _gelu_vjp(dy, x):
-    a = at_most(absolute(x), GELU_LARGEST)
+    a = at_most(absolute(x), GELU_SLOPE_LARGEST)
     k, p = _exp_of_half_square(a)
     slope = fma(a, splat(x, ROOT_2_OVER_PI), -normal_tail(a))
     return _reflected_slope(dy, x, k - 1.0, -fma(slope, p, slope))  # Φ(−a) − a φ(a)
