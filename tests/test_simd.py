@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from problems import DTYPES
 
+from fastgrad.kernels import _across as across
+from fastgrad.kernels import _scale as scaling
 from fastgrad.kernels import _simd as simd
 from fastgrad.kernels import _vec as vec
 
@@ -111,7 +113,7 @@ def test_bits_and_integers(dtype):
 def test_scale_is_ldexp(dtype):
     info = np.finfo(dtype)
     x = np.linspace(0.7, 1.42, 41).astype(dtype)
-    scale, splat = simd.scale, simd.splat
+    scale, splat = scaling.scale, simd.splat
     edges = info.maxexp, info.maxexp - 1, info.minexp, info.minexp - 10, info.minexp - info.nmant - 3
     for k in (0, 1, -1, *edges, 2 * info.minexp, -2 * info.minexp):
         got = on_vectors(numba.njit(lambda a, k=k: scale(a, splat(a, k))), (x,), 1)
@@ -123,7 +125,7 @@ def test_scale_is_ldexp(dtype):
 def test_scale_down_is_ldexp(dtype):
     info = np.finfo(dtype)
     x = np.append(np.linspace(-2, 2, 41)[np.abs(np.linspace(-2, 2, 41)) > 0.49], [0.5, 2, np.nan]).astype(dtype)
-    scale_down, splat = simd.scale_down, simd.splat
+    scale_down, splat = scaling.scale_down, simd.splat
     for k in (
         0,
         1,
@@ -151,7 +153,7 @@ def test_horner(dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_across_lanes(dtype):
-    lane_sum, lane_max, lane, load = simd.lane_sum, simd.lane_max, simd.lane, simd.load
+    lane_sum, lane_max, lane, load = across.lane_sum, across.lane_max, across.lane, simd.load
 
     @numba.njit
     def run(x, result):
@@ -197,7 +199,7 @@ def test_a_pair_is_two_vectors(dtype):
     @numba.njit(error_model="numpy")
     def mixed(x):
         bits = simd.from_bits(simd.bits(x) + (simd.lane_numbers(x) - simd.lane_numbers(x)))
-        return simd.scale(simd.select(x > 0.0, simd.fma(x, x, simd.splat(x, half)), bits), simd.rint(x))
+        return scaling.scale(simd.select(x > 0.0, simd.fma(x, x, simd.splat(x, half)), bits), simd.rint(x))
 
     @numba.njit(error_model="numpy")
     def in_pairs(x, result):
@@ -218,7 +220,7 @@ def test_a_pair_is_two_vectors(dtype):
 def test_several_vectors_with_one_mask(dtype, count, whole, some):
     """No element behind the mask is read, written or kept; halves and a repeated vector have their lanes in order."""
     times = vec.Times(count, whole, some)
-    first_of, load_masked, repeated, halves = simd.first_of, simd.load_masked, simd.repeated, simd.halves
+    first_of, load_masked, repeated, halves = simd.first_of, simd.load_masked, simd.repeated, across.halves
     store_masked, splat, load = simd.store_masked, simd.splat, simd.load
 
     @numba.njit
@@ -258,7 +260,7 @@ def test_several_vectors_with_one_mask(dtype, count, whole, some):
 @pytest.mark.parametrize("count", [1, 2, 4, 8])
 def test_first_true(dtype, count):
     times = vec.Times(count)
-    first_true, load_masked, splat = simd.first_true, simd.load_masked, simd.splat
+    first_true, load_masked, splat = across.first_true, simd.load_masked, simd.splat
 
     @numba.njit
     def run(x):
@@ -280,13 +282,13 @@ SOME_VECTORS = [vec.Times(1), vec.Times(2, 1), vec.Times(4, 2, 3), vec.Times(8, 
 def test_across_vectors(dtype, times):
     """The largest: lane l is chosen against lane l + half, and stays where they are alike. Sum, largest: lane by lane.
     What lies behind the vectors that may be more than empty counts in none."""
-    at_largest, vector_sum, load_masked, splat = simd.at_largest, simd.vector_sum, simd.load_masked, simd.splat
+    at_largest, vector_sum, load_masked, splat = across.at_largest, across.vector_sum, simd.load_masked, simd.splat
 
     @numba.njit
     def run(x, y, total, top):
         zeros = splat(x, 0)
         simd.store(total, 0, vector_sum(times, load_masked(y, 0, times, zeros)))
-        simd.store(top, 0, simd.vector_max(times, load_masked(x, 0, times, zeros)))
+        simd.store(top, 0, across.vector_max(times, load_masked(x, 0, times, zeros)))
         return at_largest(times, load_masked(x, 0, times, zeros), load_masked(y, 0, times, zeros))
 
     lanes, total, top = times.some * L[dtype], np.empty(L[dtype], dtype), np.empty(L[dtype], dtype)

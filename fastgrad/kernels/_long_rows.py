@@ -7,27 +7,11 @@ there are.
 
 import numpy as np
 
+from ._across import at_largest, lane_max, lane_sum, vector_max, vector_sum
 from ._arrays import compact
 from ._jit import device, inlined
 from ._math import INFINITY, exp, exp_of_difference, expm1, log1p
-from ._simd import (
-    at_largest,
-    first,
-    first_of,
-    fma,
-    kept,
-    lane_max,
-    lane_sum,
-    lanes,
-    load_masked,
-    prefetch,
-    read_anew,
-    select,
-    splat,
-    store_masked,
-    vector_max,
-    vector_sum,
-)
+from ._simd import first, first_of, fma, kept, lanes, load_masked, prefetch, read_anew, select, splat, store_masked
 from ._sums import along_row, is_element, omit, row_argmax, row_max, row_total, times
 from ._vec import PAIR, Times
 

@@ -21,11 +21,12 @@ from typing import NamedTuple
 import numpy as np
 
 from . import _short_rows as short
+from ._across import lane
 from ._arrays import borrowed, compact, give_back
 from ._jit import device, inlined
 from ._math import exp_of_difference, log1p
 from ._parts import absent, part
-from ._simd import first, fma, kept, lane, lanes, load, load_masked, maximum, select, splat, store, store_masked
+from ._simd import first, fma, kept, lanes, load, load_masked, maximum, select, splat, store, store_masked
 from ._sums import along_row, is_element, omit, row_argmax, row_max, row_total, scalar, times
 
 # --- rows whose target is one class ----------------------------------------------------------------------------------

@@ -10,7 +10,8 @@ TOMS 15 (1989), without the table; and fdlibm's log and log1p (Sun Microsystems,
 """
 
 from ._jit import inlined
-from ._simd import absolute, bits, fma, from_bits, horner, rint, scale, scale_down, select, splat, to_float
+from ._scale import scale, scale_down
+from ._simd import absolute, bits, fma, from_bits, horner, rint, select, splat, to_float
 from ._vec import Constant
 
 LOG2_E = Constant(1.44269504088896341, 1.44269504088896341)

@@ -1,5 +1,5 @@
-"""What is done with vectors: with `_vec.py`, `_tile.py`, `_transpose.py`, `_arrays.py` and `_signature.py`, all that
-knows LLVM.
+"""What is done with vectors lane by lane: with `_across.py`, `_scale.py`, `_vec.py`, `_tile.py`, `_transpose.py`,
+`_arrays.py` and `_signature.py`, all that knows LLVM.
 
 Numba leaves vectorising to LLVM's guess; kernels say what they mean instead. A function below is one or a few LLVM
 instructions, inlined where it is called.
@@ -337,7 +337,8 @@ def kept(typingctx, x, mask):
     return x(x, mask), codegen
 
 
-def _larger(builder, a, b):
+def larger(builder, a, b):
+    """a where a > b, b elsewhere, as LLVM is told it."""
     return builder.select(builder.fcmp_ordered(">", a, b), a, b)
 
 
@@ -345,7 +346,7 @@ def _larger(builder, a, b):
 def maximum(typingctx, x, y):
     """x where x > y, y elsewhere: a NaN in x is passed over, one in y stays."""
     wide = widest(x, y)
-    return wide(wide, wide), lambda context, builder, sig, args: _larger(builder, *args)
+    return wide(wide, wide), lambda context, builder, sig, args: larger(builder, *args)
 
 
 def _reinterpretation(instruction, target, doc):
@@ -379,179 +380,3 @@ def horner(typingctx, x, coefficients):
         return total
 
     return x(x, coefficients), codegen
-
-
-def _by_parts(builder, function, vectors, count):
-    """The function of vectors of so many lanes, applied to each part of these, put together again."""
-    lanes = vectors[0].type.count
-    pieces = [range(start, start + count) for start in range(0, lanes, count)]
-    return joined(builder, [function(*(taken(builder, v, piece) for v in vectors)) for piece in pieces])
-
-
-def _scaled_at_once(builder, x, k):
-    """x 2ᵏ by one instruction of AVX-512, rounded once."""
-    kind, count = ("ps", 16) if x.type.element == ir.FloatType() else ("pd", 8)
-    every = ir.Constant(ir.IntType(count), 2**count - 1)
-    name = f"llvm.x86.avx512.mask.scalef.{kind}.512"
-
-    def scaled(a, b):
-        return call(builder, name, a.type, [a, b, a, every, ir.Constant(I32, 4)])
-
-    return _by_parts(builder, scaled, (x, k), count)
-
-
-def _to_bias(vector):
-    """The number that, added to an integral k, has k and the bias of exponents in its last bits; how many bits a lane
-    has, and its mantissa. AVX2 has no instruction that makes 64-bit integers of floats."""
-    bits, mantissa = (32, 23) if vector.element == ir.FloatType() else (64, 52)
-    return 1.5 * 2**mantissa + (2 ** (bits - mantissa - 2) - 1), bits, mantissa
-
-
-def _power(builder, biased):
-    """2ᵏ, if that is a normal number, from k plus the number above."""
-    _, bits, mantissa = _to_bias(biased.type)
-    ints = ir.VectorType(ir.IntType(bits), biased.type.count)
-    return builder.bitcast(builder.shl(builder.bitcast(biased, ints), _each(ints, mantissa)), biased.type)
-
-
-def _each(vector, number):
-    return ir.Constant(vector, [number] * vector.count)
-
-
-@intrinsic
-def scale(typingctx, x, k):
-    """x 2ᵏ for an integral Vec k of the same float type, |k| ≤ 252 (float32) or 2044 (float64), rounded once.
-
-    Where x times the root of 2ᵏ is subnormal, 2ᵏ x is to be 0: without AVX-512 it is rounded on the way.
-    """
-
-    def codegen(context, builder, sig, args):
-        x, k = args
-        if "avx512f" in cpu_features():
-            return _scaled_at_once(builder, x, k)
-        bias = _each(k.type, _to_bias(k.type)[0])
-        half = call(builder, "llvm.fma.{}", k.type, [k, _each(k.type, 0.5), bias])
-        rest = builder.fadd(builder.fsub(k, builder.fsub(half, bias)), bias)
-        return builder.fmul(builder.fmul(x, _power(builder, half)), _power(builder, rest))
-
-    return x(x, x), codegen
-
-
-@intrinsic
-def scale_down(typingctx, x, k):
-    """The same for −190 ≤ k ≤ 62 (float32) or −1086 ≤ k ≤ 958 (float64), if x 2ᵏ⁺⁶⁴ is 0 or a normal number: half the
-    work without AVX-512."""
-
-    def codegen(context, builder, sig, args):
-        x, k = args
-        if "avx512f" in cpu_features():
-            return _scaled_at_once(builder, x, k)
-        power = _power(builder, builder.fadd(k, _each(k.type, _to_bias(k.type)[0] + 64)))
-        return builder.fmul(builder.fmul(x, power), _each(k.type, 2.0**-64))
-
-    return x(x, x), codegen
-
-
-# --- across lanes ----------------------------------------------------------------------------------------------------
-
-
-def _across(combine, doc):
-    """One fixed tree over the lanes, lane l with lane l + half, until one is left."""
-
-    def typing(typingctx, x):
-        def codegen(context, builder, sig, args):
-            vector, half = args[0], x.lanes // 2
-            while half:
-                order = ir.Constant(ir.VectorType(I32, x.lanes), [(lane + half) % x.lanes for lane in range(x.lanes)])
-                vector = combine(builder, vector, builder.shuffle_vector(vector, vector, order))
-                half //= 2
-            return builder.extract_element(vector, ir.Constant(I32, 0))
-
-        return x.dtype(x), codegen
-
-    typing.__doc__ = doc
-    return intrinsic(typing)
-
-
-@intrinsic
-def halves(typingctx, x):
-    """The first and the second half of the vectors of a Vec."""
-    half = Vec(x.dtype, x.times // 2)
-
-    def codegen(context, builder, sig, args):
-        parts = [taken(builder, args[0], range(start, start + half.lanes)) for start in (0, half.lanes)]
-        return context.make_tuple(builder, sig.return_type, parts)
-
-    return types.UniTuple(half, 2)(x), codegen
-
-
-def _folded(builder, times, vectors, combine):
-    """The vectors of each of some Vecs, but those known to be empty, until one of each is left: v with v + half."""
-    lanes = vectors[0].type.count // times.count
-    parts = [
-        tuple(taken(builder, vector, range(v * lanes, (v + 1) * lanes)) for vector in vectors)
-        for v in range(times.some)
-    ]
-    while len(parts) > 1:
-        half = 1 << ((len(parts) - 1).bit_length() - 1)
-        pairs = zip(parts, parts[half:], strict=False)
-        parts = [combine(builder, low, high) for low, high in pairs] + parts[len(parts) - half : half]
-    return parts[0]
-
-
-def _across_vectors(combine, doc):
-    def typing(typingctx, times, x):
-        def codegen(context, builder, sig, args):
-            return _folded(builder, times, args[1:], lambda builder, low, high: (combine(builder, low[0], high[0]),))[0]
-
-        return Vec(x.dtype)(times, x), codegen
-
-    typing.__doc__ = doc
-    return intrinsic(typing)
-
-
-@intrinsic
-def at_largest(typingctx, times, x, y):
-    """The lane of y where x is largest, none being NaN, both of so many vectors; lane l rather than l + half where
-    these are alike."""
-
-    def larger(builder, low, high):
-        which = builder.fcmp_ordered(">", high[0], low[0])
-        return tuple(builder.select(which, b, a) for a, b in zip(low, high, strict=True))
-
-    def codegen(context, builder, sig, args):
-        both = _folded(builder, times, args[1:], larger)
-        while (half := both[0].type.count // 2) > 0:
-            parts = [[taken(builder, each, range(start, start + half)) for each in both] for start in (0, half)]
-            both = larger(builder, *parts)
-        return builder.extract_element(both[1], ir.Constant(I32, 0))
-
-    return y.dtype(times, x, y), codegen
-
-
-lane_sum = _across(ir.IRBuilder.fadd, "The sum of all lanes, always in the same order.")
-lane_max = _across(_larger, "The largest lane, where none is NaN.")
-vector_sum = _across_vectors(ir.IRBuilder.fadd, "The sum of so many vectors, lane by lane, always in the same order.")
-vector_max = _across_vectors(_larger, "The largest of so many vectors, lane by lane, where none is NaN.")
-
-
-@intrinsic
-def first_true(typingctx, mask):
-    """The number of the first lane where the mask is true; the number of lanes where there is none."""
-
-    def codegen(context, builder, sig, args):
-        word = ir.IntType(mask.lanes)
-        found = builder.cttz(builder.bitcast(args[0], word), ir.Constant(ir.IntType(1), 0))
-        return builder.zext(found, I64) if mask.lanes < 64 else builder.trunc(found, I64) if mask.lanes > 64 else found
-
-    return types.intp(mask), codegen
-
-
-@intrinsic
-def lane(typingctx, x, index):
-    """The lane of this index, as a scalar."""
-
-    def codegen(context, builder, sig, args):
-        return builder.extract_element(args[0], context.cast(builder, args[1], index, types.intp))
-
-    return x.dtype(x, index), codegen

@@ -7,25 +7,10 @@ does not grow with the row); the lanes are added by the fixed tree of `lane_sum`
 
 import numpy as np
 
+from ._across import first_true, halves, lane, lane_max, lane_sum
 from ._jit import inlined
 from ._math import INFINITY
-from ._simd import (
-    first_of,
-    first_true,
-    halves,
-    lane,
-    lane_max,
-    lane_numbers,
-    lane_sum,
-    lanes,
-    load_masked,
-    maximum,
-    repeated,
-    select,
-    splat,
-    store,
-    store_masked,
-)
+from ._simd import first_of, lane_numbers, lanes, load_masked, maximum, repeated, select, splat, store, store_masked
 from ._vec import PAIR, QUAD, Times
 
 UP_TO_OCTET = Times(8, 4)

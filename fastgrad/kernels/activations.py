@@ -12,8 +12,9 @@ from ._jit import ARITHMETIC, inlined, kernel
 from ._math import at_most, exp_parts, normal_tail, sigmoid_parts
 from ._math import sigmoid as _sigmoid
 from ._math import tanh as _tanh
+from ._scale import scale, scale_down
 from ._signature import Signature
-from ._simd import absolute, first, fma, lanes, load_masked, rint, scale, scale_down, select, splat, store, store_masked
+from ._simd import absolute, first, fma, lanes, load_masked, rint, select, splat, store, store_masked
 from ._vec import PAIR, Constant
 
 FORWARD = Signature("X(...) -> Y(...)", inplace=True)
