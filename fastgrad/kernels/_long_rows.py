@@ -20,6 +20,10 @@ ONE, TWO, THREE, FOUR = Times(1), Times(2, 1), Times(4, 2, 3), Times(4, 3)
 SIX, SEVEN, EIGHT, SEVEN_OR_EIGHT = Times(8, 4, 6), Times(8, 6, 7), Times(8, 7), Times(8, 6)
 
 
+# Behind the last class of a row, logits are S_m, whose exponentials are left out: those of −∞ would underflow, which
+# takes some CPUs 50 cycles.
+
+
 @inlined
 def _add_exp_into(total, data, j, inside):
     S, Y, i, largest = data
