@@ -124,18 +124,11 @@ def test_scale_is_ldexp(dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_scale_down_is_ldexp(dtype):
     info = np.finfo(dtype)
-    x = np.append(np.linspace(-2, 2, 41)[np.abs(np.linspace(-2, 2, 41)) > 0.49], [0.5, 2, np.nan]).astype(dtype)
+    x = np.linspace(0.5, 2, 41)
+    x = np.concatenate([x, -x, [0, np.nan]]).astype(dtype)
     scale_down, splat = scaling.scale_down, simd.splat
-    for k in (
-        0,
-        1,
-        -1,
-        info.maxexp - 66,
-        info.minexp,
-        info.minexp - 10,
-        info.minexp - info.nmant - 3,
-        info.minexp - 64,
-    ):
+    edges = info.maxexp - 66, info.minexp, info.minexp - 10, info.minexp - info.nmant - 3, info.minexp - 64
+    for k in (0, 1, -1, *edges):
         got = on_vectors(numba.njit(lambda a, k=k: scale_down(a, splat(a, k))), (x,), 1)
         with np.errstate(all="ignore"):
             np.testing.assert_array_equal(got, np.ldexp(x, k))

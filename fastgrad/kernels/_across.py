@@ -68,15 +68,15 @@ def at_largest(typingctx, times, x, y):
     """The lane of y where x is largest, none being NaN, both of so many vectors; lane l rather than l + half where
     these are alike."""
 
-    def larger(builder, low, high):
+    def of_larger(builder, low, high):
         which = builder.fcmp_ordered(">", high[0], low[0])
         return tuple(builder.select(which, b, a) for a, b in zip(low, high, strict=True))
 
     def codegen(context, builder, sig, args):
-        both = _folded(builder, times, args[1:], larger)
+        both = _folded(builder, times, args[1:], of_larger)
         while (half := both[0].type.count // 2) > 0:
             parts = [[taken(builder, each, range(start, start + half)) for each in both] for start in (0, half)]
-            both = larger(builder, *parts)
+            both = of_larger(builder, *parts)
         return builder.extract_element(both[1], ir.Constant(I32, 0))
 
     return y.dtype(times, x, y), codegen

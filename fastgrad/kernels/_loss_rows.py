@@ -24,6 +24,7 @@ from . import _short_rows as short
 from ._across import lane
 from ._arrays import borrowed, compact, give_back
 from ._jit import device, inlined
+from ._long_rows import add_other_exp, row_exp
 from ._math import exp_of_difference, log1p
 from ._parts import absent, part
 from ._simd import first, fma, kept, lanes, load, load_masked, maximum, select, splat, store, store_masked
@@ -127,15 +128,9 @@ def short_rows(S, given, options, loss, dS, i, rows, T):
 
 
 @inlined
-def _add_other_exp(total, data, j, inside):
-    S, i, y, largest = data
-    return total + kept(omit(exp_of_difference(load_masked(S, (i, j), inside, largest) - largest), j, y), inside)
-
-
-@inlined
 def _add_other_exp_into(total, data, j, inside):
     S, i, y, largest, dS = data
-    e = exp_of_difference(load_masked(S, (i, j), inside, largest) - largest)
+    e = row_exp(S, i, j, inside, largest)
     store_masked(dS, (i, j), e, inside)
     return total + kept(omit(e, j, y), inside)
 
@@ -153,7 +148,7 @@ def long_rows(S, given, options, loss, dS, i, rows, T):
             if dS.size:
                 others = row_total(_add_other_exp_into, (S, r, y, splat(S, largest), dS), k)
             else:
-                others = row_total(_add_other_exp, (S, r, y, splat(S, largest)), k)
+                others = row_total(add_other_exp, (S, r, y, splat(S, largest)), k)
         T[_LARGEST * L + p], T[_OTHERS * L + p] = largest, others
     _finish(T, options[2], loss, i, rows)
     if dS.size:
@@ -240,7 +235,7 @@ def _add_unsmoothed(total, data, j, inside):
 @inlined
 def _spread_gradient(data, j, inside):
     S, share, i, largest, slope, g = data
-    e = exp_of_difference(load_masked(S, (i, j), inside, largest) - largest)
+    e = row_exp(S, i, j, inside, largest)
     return e * slope - _share(share, i, j, inside) * g
 
 
@@ -252,7 +247,7 @@ def spread_row(S, probabilities, y, weight, w, g, smoothing, z, loss, dS, i):
     m = row_argmax(S, i)
     at_m = S[i, m]
     largest = splat(S, at_m)
-    others = row_total(_add_other_exp, (S, i, m, largest), k) + (at_m - at_m)  # an infinite S_m makes the row NaN
+    others = row_total(add_other_exp, (S, i, m, largest), k) + (at_m - at_m)  # an infinite S_m makes the row NaN
     other_shares = row_total(_add_other_share, (S, share, i, m), k)
     a_m = lane(_share(share, i, m, first(S, 1)), 0)
     shares = other_shares + a_m

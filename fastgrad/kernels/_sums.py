@@ -101,7 +101,7 @@ def row_argmax(A, i):
         four = four + 1
     top = lane_max(best)
     of_top = first_true(best == splat(A, top))
-    m = min(np.intp(lane(where, of_top)) * step, k - step) + min(of_top, lanes(A) - 1)
+    m = min(np.intp(lane(where, of_top)) * step, k - step) + of_top
     found = m + 3 * lanes(A)
     for v in range(2, -1, -1):  # without a branch, which no CPU would foresee
         j = m + v * lanes(A)

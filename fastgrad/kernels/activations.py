@@ -26,7 +26,7 @@ _COPY, _EXP = 1 / 30, ARITHMETIC / 8  # nanoseconds a byte
 
 SILU_LARGEST = Constant(115.0, 800.0)  # silu(-x) is 0 above
 GELU_LARGEST = Constant(15.0, 38.625)  # gelu(-x) is 0 above
-GELU_SLOPE_LARGEST = Constant(15.0, 40.0)
+GELU_SLOPE_LARGEST = Constant(15.0, 40.0)  # its gradient is not, where dY is large
 GELU_TANH_LARGEST = Constant(12.75, 25.0)
 # 2 √(2/π) and 0.044715 times it, each in two parts
 LINEAR = Constant(1.5957691669464111, 1.5957691216057308)
