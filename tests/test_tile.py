@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from problems import DTYPES
 
-from fastgrad.kernels import _arrays, _simd, _transpose
+from fastgrad.kernels import _arrays, _transpose
 from fastgrad.kernels import _tile as tile
 
 L = {np.float32: 16, np.float64: 8}
@@ -106,32 +106,31 @@ def test_a_tile_fills_the_registers_and_no_more():
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_copy_transposed(dtype):
+def test_rows_are_turned_to_lines_and_back(dtype):
+    to_lines, to_rows = _transpose.to_lines, _transpose.to_rows
+
+    @numba.njit
+    def there(rows, i, lines, to):
+        to_lines(rows, i * rows.shape[1], rows.shape[1], len(rows) - i, lines, to, lines.shape[1])
+
+    @numba.njit
+    def back(lines, at, rows, i):
+        to_rows(lines, at, lines.shape[1], rows, i * rows.shape[1], rows.shape[1], len(rows) - i)
+
     lanes = L[dtype]
-    copy, first = _transpose.copy_transposed, _simd.first
-
-    @numba.njit
-    def whole(source, at, stride, target, to, width):
-        copy(source, at, stride, lanes, None, target, to, width, 0, None)
-
-    @numba.njit
-    def part(source, at, stride, rows, q, target, to, width):
-        copy(source, at, stride, rows, first(source, q), target, to, width, q, first(source, rows))
-
-    source = np.arange(40 * 40, dtype=dtype).reshape(40, 40)
-    target = np.full((30, 50), -1, dtype)
-    whole(source, 3 * 40 + 5, 40, target, 2 * 50 + 7, 50)
-    expected = np.full((30, 50), -1, dtype)
-    expected[2 : 2 + lanes, 7 : 7 + lanes] = source[3 : 3 + lanes, 5 : 5 + lanes].T
-    np.testing.assert_array_equal(target, expected)
-    for rows in (1, 2, lanes - 1, lanes):
-        for q in (1, 3, lanes):
-            target = np.full((30, 50), -1, dtype)
-            last = source[40 - rows :, 40 - q :].copy()  # at the very end: nothing behind may be read
-            part(last, 0, q, rows, q, target, 2 * 50 + 7, 50)
-            expected = np.full((30, 50), -1, dtype)
-            expected[2 : 2 + q, 7 : 7 + rows] = last.T
-            np.testing.assert_array_equal(target, expected)
+    for k in (1, 2, 3, 4, 5, lanes - 1, lanes, lanes + 1, 2 * lanes + 3):
+        for count in (1, 2, lanes - 1, lanes, lanes + 1):
+            rows = np.arange((3 + count) * k, dtype=dtype).reshape(-1, k)
+            lines = np.full((k, lanes + 4), -1, dtype)
+            there(rows, 3, lines, 2)
+            expected = np.full_like(lines, -1)
+            expected[:, 2 : 2 + lanes] = rows[[3 + min(p, count - 1) for p in range(lanes)]].T
+            np.testing.assert_array_equal(lines, expected)
+            again = np.full_like(rows, -1)
+            back(lines, 2, again, 3)
+            expected = np.full_like(rows, -1)
+            expected[3 : 3 + lanes] = rows[3 : 3 + lanes]
+            np.testing.assert_array_equal(again, expected)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -16,7 +16,7 @@ from ._sums import along_row, is_element, omit, row_argmax, row_max, row_total, 
 from ._vec import PAIR, Times
 
 # How many vectors a row takes: a power of two, of which so many are whole, and others empty.
-ONE, TWO, THREE, FOUR = Times(1), Times(2, 1), Times(4, 2, 3), Times(4, 3)
+TWO, THREE, FOUR = Times(2, 1), Times(4, 2, 3), Times(4, 3)
 SIX, SEVEN, EIGHT, SEVEN_OR_EIGHT = Times(8, 4, 6), Times(8, 6, 7), Times(8, 7), Times(8, 6)
 
 
@@ -52,9 +52,7 @@ def softmax(S, Y, start, stop, T, M):
     compact()
     k, L = S.shape[1], lanes(S)
     if k <= 8 * L:
-        if k <= 2 * L:
-            _softmax_of_few(TWO, S, Y, start, stop)
-        elif k <= 3 * L:
+        if k <= 3 * L:
             _softmax_of_few(THREE, S, Y, start, stop)
         elif k <= 4 * L:
             _softmax_of_few(FOUR, S, Y, start, stop)
@@ -140,9 +138,7 @@ def softmax_product(G, Y, out, start, stop, T, M, accumulate):
     compact()
     k, L, count = Y.shape[1], lanes(Y), stop - start
     if k <= 8 * L:
-        if k <= L:
-            _product_of_few(ONE, G, Y, out, start, stop, accumulate)
-        elif k <= 2 * L:
+        if k <= 2 * L:
             _product_of_few(TWO, G, Y, out, start, stop, accumulate)
         elif k <= 3 * L:
             _product_of_few(THREE, G, Y, out, start, stop, accumulate)

@@ -163,10 +163,16 @@ def long_rows(S, given, options, loss, dS, i, rows, T):
 INDEX_PARTS = short_rows, long_rows
 
 
+@inlined
+def _are_short(k, like):
+    """Up to 127 classes of float32, 63 of float64."""
+    return k < 8 * lanes(like)
+
+
 @device
 def first_absent_of_indices(k, like):
     """Which of the INDEX_PARTS, counted from 1, rows of k classes need and is not linked; 0 if none."""
-    if k <= short.MOST:
+    if _are_short(k, like):
         return 1 if absent(short_rows, like) else 0
     return 2 if absent(long_rows, like) else 0
 
@@ -175,7 +181,7 @@ def first_absent_of_indices(k, like):
 def span(S):
     """How many rows are a unit of work."""
     k, L = S.shape[1], lanes(S)
-    return _SHORT_VECTORS * L if k <= short.MOST else max(1, min(L, _GROUP // max(k, 1)))
+    return _SHORT_VECTORS * L if _are_short(k, S) else max(1, min(L, _GROUP // max(k, 1)))
 
 
 @device
@@ -183,7 +189,7 @@ def index_rows(S, given, options, loss, dS, start, stop):
     """Rows of class indices, without smoothing."""
     L = lanes(S)
     T = borrowed(S, (_ABOUT + short.MOST) * L)
-    if S.shape[1] <= short.MOST:
+    if _are_short(S.shape[1], S):
         for i in range(start, stop, L):
             short_rows(S, given, options, loss, dS, i, min(L, stop - i), T)
     else:

@@ -8,7 +8,7 @@ from ._arrays import compact
 from ._jit import device, inlined
 from ._math import INFINITY, exp, exp_of_difference, expm1, log1p
 from ._simd import absolute, first, lane_numbers, lanes, load, maximum, select, splat, store, store_masked
-from ._transpose import copy_transposed
+from ._transpose import to_lines, to_rows
 
 MOST = 128  # classes: then two arrays take half of the fastest cache
 _BLOCK = 32  # classes that are summed on their own
@@ -17,17 +17,15 @@ _BLOCK = 32  # classes that are summed on their own
 @inlined
 def gather(A, i, buffer, at):
     """buffer[at + c · lanes + l] = A[i + l, c]; rows behind the last repeat it"""
-    (n, k), L = A.shape, lanes(A)
-    for c in range(0, k, L):
-        copy_transposed(A, i * k + c, k, min(L, n - i), first(A, k - c), buffer, at + c * L, L, 0, None)
+    n, k = A.shape
+    to_lines(A, i * k, k, n - i, buffer, at, lanes(A))
 
 
 @inlined
 def scatter(buffer, at, A, i):
     """A[i + l, c] = buffer[at + c · lanes + l]"""
-    (n, k), L = A.shape, lanes(A)
-    for c in range(0, k, L):
-        copy_transposed(buffer, at + c * L, L, L, None, A, i * k + c, k, min(L, n - i), first(A, k - c))
+    n, k = A.shape
+    to_rows(buffer, at, lanes(A), A, i * k, k, n - i)
 
 
 @inlined
@@ -110,6 +108,32 @@ def softmax(S, Y, i, T):
     for c in range(k):
         store(T, c * L, load(T, c * L) * inverse)
     scatter(T, 0, Y, i)
+
+
+@inlined
+def _weighted_shift(data, c):
+    T, shift = data
+    L = lanes(T)
+    return load(T, c * L) * (shift - load(T, (MOST + c) * L))
+
+
+@device
+def softmax_product(G, Y, out, i, T, accumulate):
+    """out[r, c] (+)= Y_c (Σ_j Y_j h_j − h_c) with h = G_m − G"""
+    compact()
+    k, L = Y.shape[1], lanes(Y)
+    G0 = MOST * L
+    gather(Y, i, T, 0)
+    gather(G, i, T, G0)
+    largest, shift = load(T, 0), load(T, G0)
+    for c in range(1, k):
+        y = load(T, c * L)
+        shift = select(y > largest, load(T, G0 + c * L), shift)
+        largest = maximum(y, largest)
+    mean = class_total(_weighted_shift, (T, shift), k)
+    for c in range(k):
+        store(T, c * L, load(T, c * L) * (mean - (shift - load(T, G0 + c * L))))
+    _scatter_sum(T, 0, G0, out, i, accumulate)
 
 
 @inlined

@@ -4,8 +4,11 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
+from ._arrays import flat
+from ._jit import inlined
+from ._simd import lanes
 from ._tile import TURNED, Tile, next_to, pointer_to, row_pointers
-from ._vec import I32, Vec, broadcast, joined, masked_load, masked_store, opaque, taken
+from ._vec import I32, Vec, broadcast, joined, masked_load, opaque, taken
 
 
 @intrinsic
@@ -85,43 +88,87 @@ def _first_pieces(builder, places, vec, terms):
 
 
 @intrinsic
-def copy_transposed(typingctx, source, at, stride, rows, inside, target, to, width, columns, outside):
-    """target[to + q width + p] = source[at + p stride + q], p and q over the lanes: a square, transposed in registers.
-
-    Of the source, row p is read up to `rows` (later ones repeat the last) and q where the mask `inside` is true (zeros
-    elsewhere); of the target, row q is written up to `columns` and p where the mask `outside` is true. The masks may be
-    None for all, and then `columns` is not looked at.
-    """
-    vec = Vec(source.dtype)
+def _quad_to_lines(typingctx, rows, at, stride, count, lines, to, width):
+    """lines[to + q width + p] = rows[at + p stride + q], p over the lanes of a vector, q over 16 bytes."""
+    vec = Vec(rows.dtype)
 
     def codegen(context, builder, sig, args):
-        source_value, at, stride, rows, mask, target_value, to, width, columns, outside_value = args
-        at, to = opaque(builder, at), opaque(builder, to)
-        vector = context.get_value_type(vec)
-        zeros = ir.Constant(vector, None)
-        pieces = []
-        for p in range(vec.lanes):
-            pointer = pointer_to(context, builder, source, source_value, at, vector)
-            if inside == types.none:
-                piece = ir.VectorType(vector.element, vec.lanes // 4)
-                pieces.append(_pieces(builder, builder.bitcast(pointer, piece.as_pointer()), vec))
-            else:
-                pieces.append(_cut(builder, masked_load(builder, pointer, vec, mask, zeros)))
-            another = builder.icmp_signed("<", ir.Constant(rows.type, p + 1), rows)
-            at = builder.add(at, builder.select(another, stride, ir.Constant(stride.type, 0)))
-        lines = _transposed(builder, pieces)
-        places = row_pointers(context, builder, target, target_value, to, width, vec.lanes, vector)
-        for q, (line, place) in enumerate(zip(lines, places, strict=True)):
-            if outside == types.none:
-                builder.store(line, place, align=vec.itemsize)
-            else:
-                wanted = builder.icmp_signed("<", ir.Constant(columns.type, q), columns)
-                nowhere = ir.Constant(outside_value.type, None)
-                masked_store(builder, line, place, vec, builder.select(wanted, outside_value, nowhere))
+        rows_value, at, stride, count, lines_value, to, width = args
+        vector, quad = context.get_value_type(vec), 16 // vec.itemsize
+        places = _row_places(context, builder, rows, rows_value, at, stride, count)
+        pieces = [builder.load(place, align=vec.itemsize) for place in places]
+        square = [joined(builder, pieces[p::quad]) for p in range(quad)]
+        places = row_pointers(context, builder, lines, lines_value, opaque(builder, to), width, quad, vector)
+        for line, place in zip(_turned(builder, square), places, strict=True):
+            builder.store(line, place, align=vec.itemsize)
         return context.get_dummy_value()
 
-    intp = types.intp
-    return types.none(source, intp, intp, intp, inside, target, intp, intp, intp, outside), codegen
+    return types.none(rows, *(types.intp,) * 3, lines, types.intp, types.intp), codegen
+
+
+@intrinsic
+def _quad_to_rows(typingctx, lines, at, width, rows, to, stride, count):
+    """rows[to + p stride + q] = lines[at + q width + p], p over the lanes of a vector, q over 16 bytes."""
+    vec = Vec(lines.dtype)
+
+    def codegen(context, builder, sig, args):
+        lines_value, at, width, rows_value, to, stride, count = args
+        vector, quad = context.get_value_type(vec), 16 // vec.itemsize
+        places = row_pointers(context, builder, lines, lines_value, opaque(builder, at), width, quad, vector)
+        square = [builder.load(place, align=vec.itemsize) for place in places]
+        pieces = [_cut(builder, line) for line in _turned(builder, square)]
+        for p, place in enumerate(_row_places(context, builder, rows, rows_value, to, stride, count)):
+            builder.store(pieces[p % quad][p // quad], place, align=vec.itemsize)
+        return context.get_dummy_value()
+
+    return types.none(lines, types.intp, types.intp, rows, *(types.intp,) * 3), codegen
+
+
+def _row_places(context, builder, array_type, array, at, stride, count):
+    """Pointers to 16 bytes of each of a vector of rows; from row `count` on, to those of the last."""
+    vec = Vec(array_type.dtype)
+    piece = ir.VectorType(context.get_value_type(vec).element, 16 // vec.itemsize)
+    at = opaque(builder, at)
+    for p in range(vec.lanes):
+        yield pointer_to(context, builder, array_type, array, at, piece)
+        another = builder.icmp_signed("<", ir.Constant(count.type, p + 1), count)
+        at = builder.add(at, builder.select(another, stride, ir.Constant(stride.type, 0)))
+
+
+@inlined
+def to_lines(rows, at, k, count, lines, to, width):
+    """lines[to + c width + p] = rows[at + p k + c], c < k, p over the lanes of a vector: transposed in registers.
+
+    From row `count` on, the last is repeated.
+    """
+    L = lanes(rows)
+    quad = L // 4
+    if k < quad:
+        for p in range(L):
+            for c in range(k):
+                flat(lines)[to + c * width + p] = flat(rows)[at + min(p, count - 1) * k + c]
+        return
+    for c in range(0, k, quad):
+        c = min(c, k - quad)  # the last lie over those before
+        _quad_to_lines(rows, at + c, k, count, lines, to + c * width, width)
+
+
+@inlined
+def to_rows(lines, at, width, rows, to, k, count):
+    """rows[to + p k + c] = lines[at + c width + p], c < k, p over the lanes of a vector: transposed in registers.
+
+    From row `count` on, the last is written again: the lanes from there on hold what the one before does.
+    """
+    L = lanes(rows)
+    quad = L // 4
+    if k < quad:
+        for p in range(min(L, count)):
+            for c in range(k):
+                flat(rows)[to + p * k + c] = flat(lines)[at + c * width + p]
+        return
+    for c in range(0, k, quad):
+        c = min(c, k - quad)
+        _quad_to_rows(lines, at + c * width, width, rows, to + c, k, count)
 
 
 def _transposed(builder, pieces):
@@ -149,11 +196,6 @@ def _turned(builder, square):
         square = [_unpacked(builder, a, b, quad, unit, half) for a, b in pairs for half in (0, quad // 2)]
         unit *= 2
     return square
-
-
-def _pieces(builder, pointer, vec):
-    """A vector in pieces of 16 bytes, from memory."""
-    return [builder.load(next_to(builder, pointer, c), align=vec.itemsize) for c in range(4)]
 
 
 def _cut(builder, vector):

@@ -13,11 +13,11 @@ from numba import prange
 
 from . import _long_rows as long
 from . import _short_rows as short
-from ._arrays import as_rows, borrowed, compact, give_back, some_rows
+from ._arrays import as_rows, borrowed, compact, flat, give_back, some_rows
 from ._jit import ARITHMETIC, device, inlined, kernel
 from ._signature import Signature
-from ._simd import first, lanes
-from ._transpose import copy_transposed
+from ._simd import lanes
+from ._transpose import to_lines, to_rows
 
 SOFTMAX = Signature("S(...,k) -> Y(...,k)", inplace=True)
 SOFTMAX_VJP = Signature("dY(...,k) Y(...,k) -> dS(...,k)", inplace=True)
@@ -37,9 +37,9 @@ _GROUP, _GROUP_OF_PRODUCTS = 128, 32
 
 
 @inlined
-def is_short(A):
-    """Up to 40 classes of float32, 24 of float64: where log_softmax takes as long either way."""
-    return A.shape[1] <= 8 + 2 * lanes(A)
+def _short_for_logs(A):
+    """Up to 63 classes of float32, 31 of float64: where log_softmax takes as long either way."""
+    return A.shape[1] < 4 * lanes(A)
 
 
 @inlined
@@ -89,26 +89,32 @@ def turn(A, start, inner, rows, back):
     r = 0
     while r < count:
         outer, i = (start + r) // inner, (start + r) % inner
-        some = min(inner - i, count - r)
-        for c in range(0, k, L):
-            at, to, classes = (outer * k + c) * inner + i, r * k + c, min(L, k - c)
-            side_by_side, in_a_row = first(A, some), first(A, classes)
+        some, at = min(inner - i, count - r), outer * k * inner + i
+        if some == L:
             if back:
-                copy_transposed(rows, to, k, some, in_a_row, A, at, inner, classes, side_by_side)
+                to_lines(rows, r * k, k, L, A, at, inner)
             else:
-                copy_transposed(A, at, inner, classes, side_by_side, rows, to, k, some, in_a_row)
+                to_rows(A, at, inner, rows, r * k, k, L)
+        elif back:
+            for c in range(k):
+                for p in range(some):
+                    flat(A)[at + c * inner + p] = rows[r + p, c]
+        else:
+            for c in range(k):
+                for p in range(some):
+                    rows[r + p, c] = flat(A)[at + c * inner + p]
         r += some
 
 
 @inlined
-def _is_short_for_softmax(S):
-    """Up to 20 classes of float32, 12 of float64: of a few more, a row fits into registers."""
-    return S.shape[1] <= 4 + lanes(S)
+def _short_for_softmax(S):
+    """Up to 32 classes of float32, 16 of float64: of a few more, a row fits into registers."""
+    return S.shape[1] <= 2 * lanes(S)
 
 
 @inlined
 def _softmax(S, _, Y, start, stop, T, M, accumulate):
-    if _is_short_for_softmax(S):
+    if _short_for_softmax(S):
         short.softmax(S, Y, start, T)
     else:
         long.softmax(S, Y, start, stop, T, M)
@@ -118,14 +124,29 @@ def _softmax(S, _, Y, start, stop, T, M, accumulate):
 def softmax(S, Y, inner, threads):
     """Y[i, j] = exp(S[i, j]) / Σ_c exp(S[i, c])"""
     for part in prange(threads):
-        _work(_softmax, _GROUP, 1, S, S, Y, False, _is_short_for_softmax(S), inner, np.intp(part), threads)
+        _work(_softmax, _GROUP, 1, S, S, Y, False, _short_for_softmax(S), inner, np.intp(part), threads)
+
+
+@inlined
+def _short_for_product(Y):
+    """Up to 24 classes of float32, 12 of float64: there are two arrays to turn, and little to compute."""
+    return 2 * Y.shape[1] <= 3 * lanes(Y)
+
+
+@inlined
+def _softmax_product(G, Y, out, start, stop, T, M, accumulate):
+    if _short_for_product(Y):
+        short.softmax_product(G, Y, out, start, T, accumulate)
+    else:
+        long.softmax_product(G, Y, out, start, stop, T, M, accumulate)
 
 
 @kernel(SOFTMAX_VJP, cost=_EXP, options=(bool, int))
 def softmax_product(G, Y, out, accumulate, inner, threads):
     """out[i, j] (+)= Σ_c G[i, c] Y[i, c] (δ_cj − Y[i, j]): the Jacobian is symmetric, so this is vjp and jvp in one"""
+    few = _short_for_product(Y)
     for part in prange(threads):
-        _work(long.softmax_product, _GROUP_OF_PRODUCTS, 2, G, Y, out, accumulate, False, inner, np.intp(part), threads)
+        _work(_softmax_product, _GROUP_OF_PRODUCTS, 2, G, Y, out, accumulate, few, inner, np.intp(part), threads)
 
 
 @kernel(SOFTMAX_JACOBIAN, cost=_EXP)
@@ -137,7 +158,7 @@ def softmax_jacobian(Y, J, threads):
 
 @inlined
 def _log_softmax(S, _, L, start, stop, T, M, accumulate):
-    if is_short(S):
+    if _short_for_logs(S):
         short.log_softmax(S, L, start, T)
     else:
         long.log_softmax(S, L, start, stop, T, M)
@@ -147,12 +168,12 @@ def _log_softmax(S, _, L, start, stop, T, M, accumulate):
 def log_softmax(S, L, inner, threads):
     """L[i, j] = S[i, j] − log Σ_c exp(S[i, c])"""
     for part in prange(threads):
-        _work(_log_softmax, _GROUP, 1, S, S, L, False, is_short(S), inner, np.intp(part), threads)
+        _work(_log_softmax, _GROUP, 1, S, S, L, False, _short_for_logs(S), inner, np.intp(part), threads)
 
 
 @inlined
 def _log_softmax_vjp(dL, L, dS, start, stop, T, M, accumulate):
-    if is_short(L):
+    if _short_for_logs(L):
         short.log_softmax_vjp(dL, L, dS, start, T, accumulate)
     else:
         long.log_softmax_vjp(dL, L, dS, start, stop, T, M, accumulate)
@@ -162,12 +183,12 @@ def _log_softmax_vjp(dL, L, dS, start, stop, T, M, accumulate):
 def log_softmax_vjp(dL, L, dS, accumulate, inner, threads):
     """dS[i, j] (+)= dL[i, j] − exp(L[i, j]) Σ_c dL[i, c]"""
     for part in prange(threads):
-        _work(_log_softmax_vjp, _GROUP, 2, dL, L, dS, accumulate, is_short(L), inner, np.intp(part), threads)
+        _work(_log_softmax_vjp, _GROUP, 2, dL, L, dS, accumulate, _short_for_logs(L), inner, np.intp(part), threads)
 
 
 @inlined
 def _log_softmax_jvp(dS, L, dL, start, stop, T, M, accumulate):
-    if is_short(L):
+    if _short_for_logs(L):
         short.log_softmax_jvp(dS, L, dL, start, T)
     else:
         long.log_softmax_jvp(dS, L, dL, start, stop, T, M)
@@ -177,12 +198,14 @@ def _log_softmax_jvp(dS, L, dL, start, stop, T, M, accumulate):
 def log_softmax_jvp(dS, L, dL, inner, threads):
     """dL[i, j] = dS[i, j] − Σ_c exp(L[i, c]) dS[i, c]"""
     for part in prange(threads):
-        _work(_log_softmax_jvp, _GROUP_OF_PRODUCTS, 2, dS, L, dL, False, is_short(L), inner, np.intp(part), threads)
+        _work(
+            _log_softmax_jvp, _GROUP_OF_PRODUCTS, 2, dS, L, dL, False, _short_for_logs(L), inner, np.intp(part), threads
+        )
 
 
 @inlined
 def _logsumexp(S, _, sums, start, stop, T, M, accumulate):
-    if is_short(S):
+    if _short_for_logs(S):
         short.logsumexp(S, sums, start, T)
     else:
         long.logsumexp(S, sums, start, stop, T, M)
@@ -194,4 +217,4 @@ def logsumexp(S, sums, inner, threads):
     if S.shape[1] == 0:
         sums[:] = -np.inf
     for part in prange(threads):
-        _work(_logsumexp, _GROUP, 1, S, S, sums, False, is_short(S), inner, np.intp(part), threads)
+        _work(_logsumexp, _GROUP, 1, S, S, sums, False, _short_for_logs(S), inner, np.intp(part), threads)
