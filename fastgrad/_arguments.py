@@ -21,7 +21,9 @@ _HALF, _SINGLE, _DOUBLE = np.dtype(np.float16), np.dtype(np.float32), np.dtype(n
 FLOATS = (_SINGLE, _DOUBLE)
 INTEGERS = np.dtype(np.int64)
 NO_AXIS = object()  # for a function that has no such argument
-LAST = -1  # the axis that kernels take: asked for by identity, which costs nothing; another -1 takes the longer way
+# The axis that kernels take: of matrices, which they take alone, it is the second. Asked for by identity, which costs
+# nothing; another -1 takes the longer way.
+LAST, SECOND = -1, 1
 
 # What kernels take for an optional argument that is missing.
 NOTHING = {(dtype, ndim): np.empty((0,) * ndim, dtype) for dtype in FLOATS for ndim in (1, 2)}

@@ -18,7 +18,7 @@ from typing import SupportsIndex
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ._arguments import FLOATS, LAST, UNUSUAL, call, missing_out, native
+from ._arguments import FLOATS, LAST, SECOND, UNUSUAL, call, missing_out, native
 from .kernels import softmax as kernels
 
 __all__ = [
@@ -65,7 +65,7 @@ def softmax(S: ArrayLike, axis: SupportsIndex = -1, *, out: np.ndarray | None = 
     >>> fg.softmax(np.log([[1.0, 2.0, 5.0]])).round(3)
     array([[0.125, 0.25 , 0.625]])
     """
-    if axis is LAST:
+    if axis is LAST or axis is SECOND:
         try:
             Y = np.empty(S.shape, S.dtype) if out is None else out
             if S.dtype is Y.dtype in FLOATS or native(S, Y):
@@ -118,7 +118,7 @@ def softmax_vjp(
     """
     if accumulate and out is None:
         raise missing_out("softmax_vjp")
-    if axis is LAST:
+    if axis is LAST or axis is SECOND:
         try:
             dS = np.empty(Y.shape, Y.dtype) if out is None else out
             if dY.dtype is Y.dtype is dS.dtype in FLOATS or native(dY, Y, dS):
@@ -167,7 +167,7 @@ def softmax_jvp(dS: ArrayLike, Y: ArrayLike, axis: SupportsIndex = -1, *, out: n
     >>> fg.softmax_jvp(np.array([1.0, 1.0, 2.0]), np.array([0.5, 0.25, 0.25]))
     array([-0.125 , -0.0625,  0.1875])
     """
-    if axis is LAST:
+    if axis is LAST or axis is SECOND:
         try:
             dY = np.empty(Y.shape, Y.dtype) if out is None else out
             if dS.dtype is Y.dtype is dY.dtype in FLOATS or native(dS, Y, dY):
@@ -243,7 +243,7 @@ def log_softmax(S: ArrayLike, axis: SupportsIndex = -1, *, out: np.ndarray | Non
     >>> fg.log_softmax(np.array([0.0, -100.0]))
     array([-3.72007598e-44, -1.00000000e+02])
     """
-    if axis is LAST:
+    if axis is LAST or axis is SECOND:
         try:
             L = np.empty(S.shape, S.dtype) if out is None else out
             if S.dtype is L.dtype in FLOATS or native(S, L):
@@ -296,7 +296,7 @@ def log_softmax_vjp(
     """
     if accumulate and out is None:
         raise missing_out("log_softmax_vjp")
-    if axis is LAST:
+    if axis is LAST or axis is SECOND:
         try:
             dS = np.empty(L.shape, L.dtype) if out is None else out
             if dL.dtype is L.dtype is dS.dtype in FLOATS or native(dL, L, dS):
@@ -345,7 +345,7 @@ def log_softmax_jvp(
     >>> fg.log_softmax_jvp(np.array([1.0, 0.0]), np.log([0.75, 0.25])).round(6)
     array([ 0.25, -0.75])
     """
-    if axis is LAST:
+    if axis is LAST or axis is SECOND:
         try:
             dL = np.empty(L.shape, L.dtype) if out is None else out
             if dS.dtype is L.dtype is dL.dtype in FLOATS or native(dS, L, dL):
@@ -387,7 +387,7 @@ def logsumexp(S: ArrayLike, axis: SupportsIndex = -1) -> np.ndarray:
     >>> float(fg.logsumexp(np.array([1000.0, 1000.0])).round(6))
     1000.693147
     """
-    if axis is LAST:
+    if axis is LAST or axis is SECOND:
         try:
             sums = np.empty(S.shape[0], S.dtype)
             if S.dtype is sums.dtype in FLOATS or native(S, sums):

@@ -25,6 +25,17 @@ def compact(typingctx):
     return types.none(), codegen
 
 
+@intrinsic
+def separate(typingctx):
+    """Marks the function it stands in: it is not copied into those that call it, which would take long to compile."""
+
+    def codegen(context, builder, sig, args):
+        builder.function.attributes.add("noinline")
+        return context.get_dummy_value()
+
+    return types.none(), codegen
+
+
 def _new_array(context, builder, array, data, shape):
     """A contiguous array of this type and shape at `data`, which keeps nothing alive."""
     itemsize = I64(array.dtype.bitwidth // 8)

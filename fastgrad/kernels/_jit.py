@@ -53,8 +53,8 @@ class NotPlainError(TypeError):
 
 
 def device(function):
-    """An inner function: called by kernels, compiled into them."""
-    return _inner(function)
+    """An inner function: called by kernels, compiled into them. What calls it may be `inlined`: it is not for that."""
+    return _inner(function, forceinline=False)
 
 
 def inlined(function):

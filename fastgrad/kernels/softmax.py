@@ -13,7 +13,7 @@ from numba import prange
 
 from . import _long_rows as long
 from . import _short_rows as short
-from ._arrays import as_rows, borrowed, compact, flat, give_back, some_rows
+from ._arrays import as_rows, borrowed, compact, flat, give_back, separate, some_rows
 from ._jit import ARITHMETIC, device, inlined, kernel
 from ._signature import Signature
 from ._simd import lanes
@@ -85,6 +85,7 @@ def _work(rows, group_size, inputs, A, B, out, accumulate, short_rows, inner, pa
 def turn(A, start, inner, rows, back):
     """rows[r, c] = element c of row start + r of A, whose rows are `inner` side by side; or `back` into A"""
     compact()
+    separate()
     (count, k), L = rows.shape, lanes(A)
     r = 0
     while r < count:
