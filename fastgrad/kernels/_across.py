@@ -13,11 +13,11 @@ def _across(combine, doc):
 
     def typing(typingctx, x):
         def codegen(context, builder, sig, args):
-            vector, half = args[0], x.lanes // 2
-            while half:
-                order = ir.Constant(ir.VectorType(I32, x.lanes), [(lane + half) % x.lanes for lane in range(x.lanes)])
-                vector = combine(builder, vector, builder.shuffle_vector(vector, vector, order))
-                half //= 2
+            vector = args[0]
+            while (half := vector.type.count // 2) > 0:
+                vector = combine(
+                    builder, taken(builder, vector, range(half)), taken(builder, vector, range(half, 2 * half))
+                )
             return builder.extract_element(vector, ir.Constant(I32, 0))
 
         return x.dtype(x), codegen

@@ -135,6 +135,17 @@ def load(typingctx, array, index):
 
 
 @intrinsic
+def element(typingctx, array, index):
+    """array[index], where no index counts from the end, which Numba would ask for."""
+
+    def codegen(context, builder, sig, args):
+        where = indices(context, builder, index, args[1])
+        return builder.load(address(context, builder, array, args[0], where, context.get_value_type(array.dtype)))
+
+    return array.dtype(array, index), codegen
+
+
+@intrinsic
 def load_masked(typingctx, array, index, mask, other):
     """The lanes that start at array[index] where the mask is true (no other is read), and `other` elsewhere.
 

@@ -2,7 +2,8 @@
 
 Two vectors at a time, even and odd pairs are summed on their own, so that none waits for the one before. After every
 _BLOCK elements these sums are added by TwoSum (the rounding of each addition is kept and added at the end, so the error
-does not grow with the row); the lanes are added by the fixed tree of `lane_sum`.
+does not grow with the row). What fills no two vectors is added to their halves; the lanes are added by the fixed tree
+of `lane_sum`.
 """
 
 import numpy as np
@@ -10,7 +11,20 @@ import numpy as np
 from ._across import first_true, halves, lane, lane_max, lane_sum
 from ._jit import inlined
 from ._math import INFINITY
-from ._simd import first_of, lane_numbers, lanes, load_masked, maximum, repeated, select, splat, store, store_masked
+from ._simd import (
+    element,
+    first,
+    first_of,
+    lane_numbers,
+    lanes,
+    load_masked,
+    maximum,
+    repeated,
+    select,
+    splat,
+    store,
+    store_masked,
+)
 from ._vec import PAIR, QUAD, Times
 
 UP_TO_OCTET = Times(8, 4)
@@ -20,24 +34,26 @@ _BLOCK = 2048  # elements, a multiple of four vectors
 @inlined
 def row_total(add, data, k):
     """Σ_j of what add(total, data, j, mask) adds to a total: terms of the lanes from j on where the mask is true."""
-    step = 2 * lanes(data[0])
-    zeros = repeated(PAIR, splat(data[0], 0))
-    high = low = one = other = zeros
+    L = lanes(data[0])
+    step, zeros = 2 * L, splat(data[0], 0)
+    high = low = one = other = repeated(PAIR, zeros)
     whole = k // (2 * step) * (2 * step)
     for j in range(0, whole, 2 * step):
         one, other = add(one, data, j, PAIR), add(other, data, j + step, PAIR)
-        if (j + 2 * step) % _BLOCK == 0:
+        if (j + 2 * step) % _BLOCK == 0:  # asked in the loop: of two loops, LLVM keeps fewer constants in registers
             high, low = _add_exactly(high, low, one + other)
-            one = other = zeros
-    if whole < k:
-        one = add(one, data, whole, first_of(PAIR, data[0], k - whole))
-    if whole + step < k:
-        other = add(other, data, whole + step, first_of(PAIR, data[0], k - whole - step))
+            one = other = repeated(PAIR, zeros)
+    if whole + step <= k:
+        one = add(one, data, whole, PAIR)
+    rest = zeros
+    for j in range(k // step * step, k, L):
+        rest = add(rest, data, j, first(rest, k - j))
     total = one + other
     if k > _BLOCK:
         high, low = _add_exactly(high, low, total)
         total = select(low == low, high + low, high)  # an infinite sum has lost NaN
-    return lane_sum(total)
+    first_half, second_half = halves(total)
+    return lane_sum((first_half + second_half) + rest)
 
 
 @inlined
@@ -64,10 +80,10 @@ def row_max(A, i):
 
 
 @inlined
-def _largest_of_four(A, i, j, lowest):
-    two, others = halves(load_masked(A, (i, j), QUAD, lowest))
+def _largest_of_four(A, i, j, best):
+    two, others = halves(load_masked(A, (i, j), QUAD, best))
     (a, b), (c, d) = halves(two), halves(others)
-    return maximum(d, maximum(c, maximum(b, maximum(a, lowest))))  # NaN in the second place would win
+    return maximum(d, maximum(c, maximum(b, maximum(a, best))))  # NaN in the second place would win
 
 
 @inlined
@@ -90,38 +106,39 @@ def row_argmax(A, i):
         return _argmax_of_few(QUAD, A, i)
     if k <= 2 * step:
         return _argmax_of_few(UP_TO_OCTET, A, i)
-    lowest = -splat(A, INFINITY)
-    best = lowest
+    best = -splat(A, INFINITY)
     numbers = lane_numbers(A)
     four = where = numbers - numbers  # which four, not which element: that could be more than 2³¹
     for j in range(0, k, step):
-        largest = _largest_of_four(A, i, min(j, k - step), lowest)  # the last four lie over those before
-        where = select(largest > best, four, where)
-        best = maximum(largest, best)
+        larger = _largest_of_four(A, i, min(j, k - step), best)  # the last four lie over those before
+        where = select(larger > best, four, where)
+        best = larger
         four = four + 1
     top = lane_max(best)
     of_top = first_true(best == splat(A, top))
     m = min(np.intp(lane(where, of_top)) * step, k - step) + of_top
-    found = m + 3 * lanes(A)
-    for v in range(2, -1, -1):  # without a branch, which no CPU would foresee
-        j = m + v * lanes(A)
-        found = j if A[i, j] == top else found
-    return found
+    second, third = m + lanes(A), m + 2 * lanes(A)
+    found = m + 3 * lanes(A)  # without branches, which no CPU would foresee
+    found = third if element(A, (i, third)) == top else found
+    found = second if element(A, (i, second)) == top else found
+    return m if element(A, (i, m)) == top else found
 
 
 @inlined
 def along_row(value, data, out, i):
     """out[i, j] = value(data, j, mask), two vectors at a time. The last two lie over those before, as a masked store
-    takes long on some CPUs, and are worked out first, as `out` may be what they are worked out from."""
+    takes long on some CPUs; each are stored after the next are worked out, as `out` may be what that is done from."""
     k, step = out.shape[1], 2 * lanes(out)
     if k < step:
         inside = first_of(PAIR, out, k)
         store_masked(out, (i, 0), value(data, 0, inside), inside)
         return
-    last = value(data, k - step, PAIR)
-    for j in range(0, k - step, step):
-        store(out, (i, j), value(data, j, PAIR))
-    store(out, (i, k - step), last)
+    ready = value(data, 0, PAIR)
+    for j in range(step, k, step):
+        following = value(data, min(j, k - step), PAIR)
+        store(out, (i, j - step), ready)
+        ready = following
+    store(out, (i, k - step), ready)
 
 
 @inlined
