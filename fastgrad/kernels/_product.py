@@ -39,13 +39,14 @@ GROUP = 2**18  # bytes of A's panels, which stay in the second cache while B's p
 UNPACKED_ROWS = 2 * TILE_ROWS  # so many do not pay for packing B, of up to UNPACKED_BYTES
 # Whether A is packed though its rows do not push each other out of the cache; so many panels of B do not pay for
 # packing A; bytes of B's panels that pass one panel of A after the other, for C to be written row by row; and so many
-# terms, or less, do not pay for packing B, if strips of it fill C's rows.
+# terms, or less, do not pay for packing B, if strips of it fill C's rows, or VERY_FEW_TERMS if a vector does.
 if TILE_VECS > 1:
     UNPACKED_BYTES, PACK_A, UNPACKED_PANELS, ROW_OF_PANELS, FEW_TERMS = 2**62, False, 3, 2**18, 64
 else:  # a panel of B stays in the first cache, and strips as narrow come slowly from memory: dW of 30000x300x12 took
     # 12.2 ms, packed 7.6
     UNPACKED_BYTES, PACK_A, UNPACKED_PANELS, ROW_OF_PANELS, FEW_TERMS = 2**23, True, 15, 2**17, 24
 
+VERY_FEW_TERMS = 8
 _REGISTERS = TILE_ROWS * TILE_VECS
 
 
@@ -215,8 +216,9 @@ def tiled_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work
     if a_by_rows:
         apart, step = step, apart
     strip = tile_width(FEW_TERMS_TILE, C)
-    in_place = not accumulate and bias.size == 0
-    if b_by_rows and K <= FEW_TERMS and in_place and n >= strip and 10 * ceil_div(n, strip) * strip <= 13 * n:
+    filled = n >= strip and 10 * ceil_div(n, strip) * strip <= 13 * n
+    are_few = (K <= VERY_FEW_TERMS and n >= lanes(C)) or (K <= FEW_TERMS and filled)
+    if b_by_rows and are_few and not accumulate and bias.size == 0:
         few_terms(flat(A), i0 * apart, step, apart, B, C, i0, m, j0, n)
     elif are_few_columns(task_columns, K, C) and not (b_by_rows and m <= UNPACKED_ROWS):
         factors = flat(A), i0 * apart, step, apart, B, b_by_rows, K
