@@ -17,7 +17,9 @@ from ._tile import (
     TileShape,
     tile_add,
     tile_load,
+    tile_places,
     tile_rank1,
+    tile_rank1_at,
     tile_rows,
     tile_store,
     tile_store_part,
@@ -72,13 +74,18 @@ def _few_columns(shape, A, a, step, apart, B, b_by_rows, K, C, i0, m, j0, n, bia
             store(work, right + q // L * (K * L + L) + K * L, shift)
     for p in range(0, m, TILE_ROWS):
         rows = m - p
+        places = tile_places(shape, A, a + p * apart, apart, rows)
         for q in range(0, n, L):
             b = right + q // L * (K * L + L)
             acc = tile_zeros(C, shape)
             for k0 in range(0, K, BLOCK):
-                acc = tile_zeros(C, shape)
-                for k in range(k0, min(k0 + BLOCK, K)):
-                    acc = tile_rank1(acc, A, a + p * apart + k * step, apart, rows, work, b + k * L)
+                acc, stop = tile_zeros(C, shape), min(k0 + BLOCK, K)
+                pairs = k0 + (stop - k0) // 2 * 2 if step == 1 else k0
+                for k in range(k0, pairs, 2):
+                    acc = tile_rank1_at(acc, places, k, work, b + k * L)
+                    acc = tile_rank1_at(acc, places, k + 1, work, b + k * L + L)
+                for k in range(pairs, stop):
+                    acc = tile_rank1_at(acc, places, k * step, work, b + k * L)
                 if k0 > 0:
                     acc = tile_add(tile_load(work, total, L, shape), acc)
                 if k0 + BLOCK < K:

@@ -14,8 +14,10 @@ from ._tile import (
     TileShape,
     tile_add,
     tile_load,
+    tile_places,
     tile_prefetch,
     tile_rank1,
+    tile_rank1_at,
     tile_rows,
     tile_store,
     tile_store_part,
@@ -74,11 +76,18 @@ def tiles(shape, grid, left, right, block, totals, target, bias, accumulate):
                     acc = tile_rank1(acc, A, for_a, None, rows, B, for_b)
                     tile_prefetch(shape, B, for_b + stride + ahead)
                     acc = tile_rank1(acc, A, for_a + step, None, rows, B, for_b + stride)
+            places = tile_places(shape, A, this_a, apart, rows)
+            if step == 1 and start == 0:
+                start = terms // 2 * 2
+                for k in range(0, start, 2):
+                    for_b = this_b + k * stride
+                    tile_prefetch(shape, B, for_b + ahead)
+                    acc = tile_rank1_at(acc, places, k, B, for_b)
+                    tile_prefetch(shape, B, for_b + stride + ahead)
+                    acc = tile_rank1_at(acc, places, k + 1, B, for_b + stride)
             for k in range(start, terms):
-                if FETCH_A:
-                    tile_prefetch(shape, A, this_a + next_a + k * step)
                 tile_prefetch(shape, B, this_b + k * stride + ahead)
-                acc = tile_rank1(acc, A, this_a + k * step, apart, rows, B, this_b + k * stride)
+                acc = tile_rank1_at(acc, places, k * step, B, this_b + k * stride)
             if not opens:
                 acc = tile_add(tile_load(work, total, width, shape), acc)
             if direct and whole:

@@ -7,11 +7,24 @@ Arrays are addressed flat: `at` counts elements from the first, and rows of a ti
 """
 
 from llvmlite import ir
-from numba.core import types
+from numba.core import cgutils, types
 from numba.core.datamodel import models
 from numba.extending import intrinsic, register_model
 
-from ._vec import I32, Vec, broadcast, call, compile_time, cpu_features, fetch, field, masked_load, masked_store
+from ._vec import (
+    I32,
+    I64,
+    Vec,
+    broadcast,
+    call,
+    compile_time,
+    cpu_features,
+    fetch,
+    field,
+    masked_load,
+    masked_store,
+    opaque,
+)
 
 # Accumulators, a row of vectors and a broadcast fill the registers: 32 of 64 bytes with AVX-512; 16 of 32 bytes with
 # AVX2, where a Vec is two; 32 of 16 bytes with NEON, where it is four. A multiply-add takes four cycles and two start
@@ -231,6 +244,46 @@ def tile_rank1(typingctx, tile, A, a, stride, rows, B, b):
         return total
 
     return tile(tile, A, types.intp, stride, types.intp, B, types.intp), codegen
+
+
+@intrinsic
+def tile_places(typingctx, shape, A, a, stride, rows):
+    """Where the elements A[a + p stride] of the rows p of a tile are; from row `rows` on, that of the last."""
+    count = shape.rows
+
+    def codegen(context, builder, sig, args):
+        _, array, a, stride, rows = args
+        places = []
+        for p in range(count):
+            place = pointer_to(context, builder, A, array, a, context.get_value_type(A.dtype))
+            # Of unknown origin: LLVM would step one address for each row from term to term, not one number for all.
+            places.append(opaque(builder, builder.ptrtoint(place, I64)))
+            another = builder.icmp_signed("<", ir.Constant(rows.type, p + 1), rows)
+            a = builder.add(a, builder.select(another, stride, ir.Constant(stride.type, 0)))
+        return context.make_tuple(builder, sig.return_type, places)
+
+    return types.UniTuple(types.int64, count)(shape, A, types.intp, types.intp, types.intp), codegen
+
+
+@intrinsic
+def tile_rank1_at(typingctx, tile, places, k, B, b):
+    """tile[p, q] += A[p] · B[b + q] with one rounding, A[p] the element k behind the place of row p."""
+
+    def codegen(context, builder, sig, args):
+        total, places_value, k, b_array, b = args
+        vector = context.get_value_type(tile.vec)
+        right = pointer_to(context, builder, B, b_array, b, vector)
+        row_of_b = [builder.load(next_to(builder, right, c), align=tile.vec.itemsize) for c in range(tile.vecs)]
+        for p, place in enumerate(cgutils.unpack_tuple(builder, places_value)):
+            place = builder.inttoptr(place, vector.element.as_pointer())
+            element = broadcast(builder, builder.load(builder.gep(place, [k])), vector)
+            for c in range(tile.vecs):
+                at = p * tile.vecs + c
+                operands = [element, row_of_b[c], builder.extract_value(total, at)]
+                total = builder.insert_value(total, call(builder, "llvm.fma.{}", vector, operands), at)
+        return total
+
+    return tile(tile, places, types.intp, B, types.intp), codegen
 
 
 @intrinsic
