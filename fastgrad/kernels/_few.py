@@ -26,6 +26,7 @@ from ._tile import (
     tile_width,
     tile_zeros,
 )
+from ._transpose import to_lines
 
 WHOLE = 2**19  # bytes of all of B, where few columns are packed as a whole: half of the second cache
 FEW_TERMS_TILE, _NARROW_STRIP = TileShape(FEW_ROWS, 2), TileShape(FEW_ROWS, 1)
@@ -33,33 +34,50 @@ _FOUR = TileShape(TILE_ROWS, 1, 4)  # for four columns or fewer: 3000 × 9 × 1 
 
 
 @inlined
-def _few_terms_strip(shape, A, a, step, apart, rows, B, q, C, c):
-    """C[c + p columns + r] = Σ_k A[a + p apart + k step] · B[k, q + r], in a tile of this shape"""
-    K, N = B.shape
+def _few_terms_strip(shape, A, a, step, apart, rows, B, b, stride, K, C, i, j, bias):
+    """C[i + p, j + q] = Σ_k A[a + p apart + k step] · B[b + k stride + q] + bias[j + q], in a tile of this shape"""
+    N = C.shape[1]
     tile = tile_zeros(C, shape)
     for k in range(K):
-        tile = tile_rank1(tile, A, a + k * step, apart, rows, flat(B), k * N + q)
+        tile = tile_rank1(tile, A, a + k * step, apart, rows, B, b + k * stride)
+    if bias.size:
+        tile = tile_add(tile, tile_load(bias, j, np.intp(0), shape))
     if rows >= tile_rows(shape):
-        tile_store(tile, flat(C), c, N)
+        tile_store(tile, flat(C), i * N + j, N)
+    elif rows == 1:  # all rows of the tile are that one
+        tile_store(tile, flat(C), i * N + j, np.intp(0))
     else:
-        tile_store_part(tile, flat(C), c, N, rows, tile_width(shape, C))
+        tile_store_part(tile, flat(C), i * N + j, N, rows, tile_width(shape, C))
 
 
 @device
-def few_terms(A, a, step, apart, B, C, i0, m, j0, n):
-    """Rows i0 to i0 + m, columns j0 to j0 + n of C = A B, a product of few terms, its A[i0 + p, k] at A[a + p apart +
-    k step]: rows of C are written from end to end, a few at a time, as fast as memory takes them."""
+def few_terms(A, a, step, apart, B, b, stride, K, C, i0, m, j0, n, bias):
+    """Rows i0 to i0 + m, columns j0 to j0 + n of C = A B + bias, a product of few terms, its A[i0 + p, k] at A[a + p
+    apart + k step] and its B[k, j0 + q] at B[b + k stride + q]: rows of C are written from end to end, a few at a time,
+    as fast as memory takes them."""
     compact()
-    N, R, across, L = B.shape[1], tile_rows(FEW_TERMS_TILE), tile_width(FEW_TERMS_TILE, C), lanes(C)
+    R, across, L = tile_rows(FEW_TERMS_TILE), tile_width(FEW_TERMS_TILE, C), lanes(C)
     wide = n - L if n >= across else np.intp(0)
-    for p in range(0, m, R):
-        rows = m - p
+    for p_or_less in range(0, m, R):
+        p = max(np.intp(0), min(p_or_less, m - R))  # the last strips lie over those before
+        rows = A, a + p * apart, step, apart, m - p
         for q_or_less in range(0, wide, across):
-            q = j0 + min(q_or_less, n - across)  # the last strip lies over the one before
-            _few_terms_strip(FEW_TERMS_TILE, A, a + p * apart, step, apart, rows, B, q, C, (i0 + p) * N + q)
+            q = min(q_or_less, n - across)
+            _few_terms_strip(FEW_TERMS_TILE, *rows, B, b + q, stride, K, C, i0 + p, j0 + q, bias)
         for q_or_less in range((wide + across - 1) // across * across, n, L):
-            q = j0 + min(q_or_less, n - L)
-            _few_terms_strip(_NARROW_STRIP, A, a + p * apart, step, apart, rows, B, q, C, (i0 + p) * N + q)
+            q = min(q_or_less, n - L)
+            _few_terms_strip(_NARROW_STRIP, *rows, B, b + q, stride, K, C, i0 + p, j0 + q, bias)
+
+
+@device
+def few_terms_by_columns(A, a, step, apart, B, K, C, i0, m, j0, n, bias, work, right):
+    """few_terms of a B[j, k], which is transposed first."""
+    compact()
+    L = lanes(C)
+    width = (n + L - 1) // L * L
+    for q in range(0, n, L):
+        to_lines(B, (j0 + q) * K, K, n - q, work, right + q, width)
+    few_terms(A, a, step, apart, work, right, width, K, C, i0, m, j0, n, bias)
 
 
 @device

@@ -15,7 +15,7 @@ for dW of 1000 rows, columns and terms.
 import numpy as np
 
 from ._arrays import add_to, compact, flat
-from ._few import FEW_TERMS_TILE, are_few_columns, few_columns, few_terms
+from ._few import FEW_TERMS_TILE, are_few_columns, few_columns, few_terms, few_terms_by_columns
 from ._jit import device, inlined
 from ._pack import ceil_div, pack
 from ._panels import is_narrow, panels
@@ -39,14 +39,14 @@ GROUP = 2**18  # bytes of A's panels, which stay in the second cache while B's p
 UNPACKED_ROWS = 2 * TILE_ROWS  # so many do not pay for packing B, of up to UNPACKED_BYTES
 # Whether A is packed though its rows do not push each other out of the cache; so many panels of B do not pay for
 # packing A; bytes of B's panels that pass one panel of A after the other, for C to be written row by row; and so many
-# terms, or less, do not pay for packing B, if strips of it fill C's rows, or VERY_FEW_TERMS if a vector does.
+# terms, or less, do not pay for packing a B by rows, if strips of it fill C's rows.
 if TILE_VECS > 1:
-    UNPACKED_BYTES, PACK_A, UNPACKED_PANELS, ROW_OF_PANELS, FEW_TERMS = 2**62, False, 3, 2**18, 64
+    UNPACKED_BYTES, PACK_A, UNPACKED_PANELS, ROW_OF_PANELS, FEW_TERMS_OF_STRIPS = 2**62, False, 3, 2**18, 64
 else:  # a panel of B stays in the first cache, and strips as narrow come slowly from memory: dW of 30000x300x12 took
     # 12.2 ms, packed 7.6
-    UNPACKED_BYTES, PACK_A, UNPACKED_PANELS, ROW_OF_PANELS, FEW_TERMS = 2**23, True, 15, 2**17, 24
+    UNPACKED_BYTES, PACK_A, UNPACKED_PANELS, ROW_OF_PANELS, FEW_TERMS_OF_STRIPS = 2**23, True, 15, 2**17, 24
+FEW_TERMS = 24  # or less: C is written from end to end, and a B by columns is transposed as a whole
 
-VERY_FEW_TERMS = 8
 _REGISTERS = TILE_ROWS * TILE_VECS
 
 
@@ -91,7 +91,13 @@ def is_turned(over_rows, m, n, K, itemsize):
 @device
 def is_thin(over_rows, m, n, K, itemsize):
     """Whether a product is one of `_thin.py`."""
-    return m <= TILE_ROWS or is_turned(over_rows, m, n, K, itemsize)
+    return (m <= TILE_ROWS and not _are_few_terms(K, n, itemsize)) or is_turned(over_rows, m, n, K, itemsize)
+
+
+@device
+def _are_few_terms(K, n, itemsize):
+    """Whether so few terms, for n columns, are a product of `few_terms` whatever else."""
+    return K <= FEW_TERMS and n * itemsize >= VECTOR_BYTES
 
 
 @device
@@ -121,7 +127,7 @@ def plan(C, K, over_rows, threads):
     tall, wide, block = rows // TILE_ROWS, ceil_div(columns, TILE_VECS * L), min(K, BLOCK)
     group = max(np.intp(1), min(tall, np.intp(GROUP // (BLOCK * TILE_ROWS * C.itemsize))))
     right = (group * (block * TILE_ROWS + L) + L * TILE_ROWS + 2 * L) // L * L
-    packed = wide if tall > 1 else np.intp(1)
+    packed = wide if tall > 1 or K <= FEW_TERMS else np.intp(1)
     held = K if are_few_columns(columns, K, C) else block
     totals = right + packed * TILE_VECS * (held * L + L) + L * TILE_VECS * L
     size = totals + (tall * wide if K > BLOCK else 1) * _REGISTERS * L
@@ -217,9 +223,11 @@ def tiled_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work
         apart, step = step, apart
     strip = tile_width(FEW_TERMS_TILE, C)
     filled = n >= strip and 10 * ceil_div(n, strip) * strip <= 13 * n
-    are_few = (K <= VERY_FEW_TERMS and n >= lanes(C)) or (K <= FEW_TERMS and filled)
-    if b_by_rows and are_few and not accumulate and bias.size == 0:
-        few_terms(flat(A), i0 * apart, step, apart, B, C, i0, m, j0, n)
+    few = _are_few_terms(K, n, C.itemsize)
+    if b_by_rows and (few or (K <= FEW_TERMS_OF_STRIPS and filled)) and not accumulate:
+        few_terms(flat(A), i0 * apart, step, apart, flat(B), j0, B.shape[1], K, C, i0, m, j0, n, bias)
+    elif few and not b_by_rows and not accumulate:
+        few_terms_by_columns(flat(A), i0 * apart, step, apart, B, K, C, i0, m, j0, n, bias, work, right)
     elif are_few_columns(task_columns, K, C) and not (b_by_rows and m <= UNPACKED_ROWS):
         factors = flat(A), i0 * apart, step, apart, B, b_by_rows, K
         few_columns(*factors, C, i0, m, j0, n, bias, accumulate, work, right, totals)
