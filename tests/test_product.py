@@ -38,7 +38,7 @@ def run(A, a_by_rows, B, b_by_rows, C, bias, accumulate, threads, backwards):
         st.tuples(long_sizes(), st.integers(1, 9)),
         st.just((CACHE_WAY // 4, 200)),  # rows that are packed
     ),
-    K=st.one_of(long_sizes(), st.just(CACHE_WAY // 4), st.sampled_from([1025, 1300])),
+    K=st.one_of(long_sizes(), st.integers(0, 26), st.just(CACHE_WAY // 4), st.sampled_from([1025, 1300])),
     threads=st.integers(1, 4),
     a_by_rows=st.booleans(),
     b_by_rows=st.booleans(),
