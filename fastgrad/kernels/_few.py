@@ -1,4 +1,4 @@
-"""Products C[i, j] = Σ_k A[i, k] B[k, j] of many rows but few terms, or few columns: A is read once, and where it is.
+"""Products C[i, j] = Σ_k A[i, k] B[k, j] of few terms, or of many rows but few columns: A is read once, and where it is.
 
 The order of summation is that of `_product.py`.
 """
