@@ -79,6 +79,31 @@ def test_only_the_wanted_part_is_stored(dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+def test_fewer_rows_than_a_tile_has(dtype):
+    """The last is repeated where they are read, and written again where they are stored; nothing behind is touched."""
+    shape, terms = tile.TileShape(4, 2), 5
+    zeros, places_of, rank1, flat = tile.tile_zeros, tile.tile_places, tile.tile_rank1_at, _arrays.flat
+    store_rows = tile.tile_store_rows
+
+    @numba.njit
+    def run(left, right, rows, target):
+        acc, places = zeros(target, shape), places_of(shape, flat(left), 0, left.shape[1], rows)
+        for k in range(left.shape[1]):
+            acc = rank1(acc, places, k, flat(right), k * right.shape[1])
+        store_rows(acc, flat(target), 1, target.shape[1], rows)
+
+    rng = np.random.default_rng(0)
+    B = rng.integers(-9, 9, (terms, 2 * L[dtype])).astype(dtype)
+    for rows in range(1, 6):
+        A = rng.integers(-9, 9, (rows, terms)).astype(dtype)
+        target = np.full((6, B.shape[1] + 2), -1, dtype)
+        expected = target.copy()
+        expected[: min(rows, 4), 1:-1] = (A @ B)[:4]
+        run(A, B, rows, target)
+        np.testing.assert_array_equal(target, expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("rows", "vecs"), [(1, 1), (2, 1), (4, 1), (6, 1), (8, 1), (4, 2)])
 def test_a_tile_is_stored_transposed(dtype, rows, vecs):
     shape = tile.TileShape(rows, vecs)

@@ -1,4 +1,4 @@
-"""Products C[i, j] = Σ_k A[i, k] B[k, j] of few terms, or of many rows but few columns: A is read once, and where it is.
+"""Products C[i, j] = Σ_k A[i, k] B[k, j] of few terms, or of many rows but few columns: A is read once, where it is.
 
 The order of summation is that of `_product.py`.
 """
@@ -23,13 +23,14 @@ from ._tile import (
     tile_rows,
     tile_store,
     tile_store_part,
+    tile_store_rows,
     tile_width,
     tile_zeros,
 )
 from ._transpose import to_lines
 
 WHOLE = 2**19  # bytes of all of B, where few columns are packed as a whole: half of the second cache
-FEW_TERMS_TILE, _NARROW_STRIP = TileShape(FEW_ROWS, 2), TileShape(FEW_ROWS, 1)
+FEW_TERMS_TILE = TileShape(FEW_ROWS, 2)
 _FOUR = TileShape(TILE_ROWS, 1, 4)  # for four columns or fewer: 3000 × 9 × 1 takes a fifth less than in whole vectors
 
 
@@ -44,10 +45,8 @@ def _few_terms_strip(shape, A, a, step, apart, rows, B, b, stride, K, C, i, j, b
         tile = tile_add(tile, tile_load(bias, j, np.intp(0), shape))
     if rows >= tile_rows(shape):
         tile_store(tile, flat(C), i * N + j, N)
-    elif rows == 1:  # all rows of the tile are that one
-        tile_store(tile, flat(C), i * N + j, np.intp(0))
     else:
-        tile_store_part(tile, flat(C), i * N + j, N, rows, tile_width(shape, C))
+        tile_store_rows(tile, flat(C), i * N + j, N, rows)
 
 
 @device
@@ -58,15 +57,19 @@ def few_terms(A, a, step, apart, B, b, stride, K, C, i0, m, j0, n, bias):
     compact()
     R, across, L = tile_rows(FEW_TERMS_TILE), tile_width(FEW_TERMS_TILE, C), lanes(C)
     wide = n - L if n >= across else np.intp(0)
-    for p_or_less in range(0, m, R):
-        p = max(np.intp(0), min(p_or_less, m - R))  # the last strips lie over those before
-        rows = A, a + p * apart, step, apart, m - p
-        for q_or_less in range(0, wide, across):
-            q = min(q_or_less, n - across)
-            _few_terms_strip(FEW_TERMS_TILE, *rows, B, b + q, stride, K, C, i0 + p, j0 + q, bias)
+    for p_or_less in range(0, m, TILE_ROWS):
+        p = max(np.intp(0), min(p_or_less, m - TILE_ROWS))  # the last strips lie over those before
+        stop = min(p + TILE_ROWS, m)
+        for r_or_less in range(p, stop if wide > 0 else p, R):
+            r = max(p, min(r_or_less, stop - R))
+            for q_or_less in range(0, wide, across):
+                q = min(q_or_less, n - across)
+                row = A, a + r * apart, step, apart, stop - r
+                _few_terms_strip(FEW_TERMS_TILE, *row, B, b + q, stride, K, C, i0 + r, j0 + q, bias)
         for q_or_less in range((wide + across - 1) // across * across, n, L):
             q = min(q_or_less, n - L)
-            _few_terms_strip(_NARROW_STRIP, *rows, B, b + q, stride, K, C, i0 + p, j0 + q, bias)
+            row = A, a + p * apart, step, apart, stop - p
+            _few_terms_strip(NARROW, *row, B, b + q, stride, K, C, i0 + p, j0 + q, bias)
 
 
 @device

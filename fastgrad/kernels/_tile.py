@@ -163,6 +163,25 @@ def tile_store(typingctx, tile, array, at, stride):
 
 
 @intrinsic
+def tile_store_rows(typingctx, tile, array, at, stride, rows):
+    """array[at + p stride + q] = tile[p, q]; from row `rows` on, the last is written again, as which they are alike."""
+
+    def codegen(context, builder, sig, args):
+        value, array_value, at, stride, rows = args
+        vector = context.get_value_type(tile.vec)
+        for p in range(tile.rows):
+            place = pointer_to(context, builder, array, array_value, at, vector)
+            for c in range(tile.vecs):
+                part = builder.extract_value(value, p * tile.vecs + c)
+                builder.store(part, next_to(builder, place, c), align=tile.vec.itemsize)
+            another = builder.icmp_signed("<", ir.Constant(rows.type, p + 1), rows)
+            at = builder.add(at, builder.select(another, stride, ir.Constant(stride.type, 0)))
+        return context.get_dummy_value()
+
+    return types.none(tile, array, *(types.intp,) * 3), codegen
+
+
+@intrinsic
 def tile_store_part(typingctx, tile, array, at, stride, rows, columns):
     """array[at + p stride + q] = tile[p, q] for the first `rows` rows p and `columns` columns q"""
 
