@@ -5,7 +5,7 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from ._simd import larger
-from ._vec import I32, I64, Vec, taken
+from ._vec import I32, I64, Vec, in_two, taken
 
 
 def _across(combine, doc):
@@ -14,10 +14,8 @@ def _across(combine, doc):
     def typing(typingctx, x):
         def codegen(context, builder, sig, args):
             vector = args[0]
-            while (half := vector.type.count // 2) > 0:
-                vector = combine(
-                    builder, taken(builder, vector, range(half)), taken(builder, vector, range(half, 2 * half))
-                )
+            while vector.type.count > 1:
+                vector = combine(builder, *in_two(builder, vector))
             return builder.extract_element(vector, ir.Constant(I32, 0))
 
         return x.dtype(x), codegen
@@ -32,8 +30,7 @@ def halves(typingctx, x):
     half = Vec(x.dtype, x.times // 2)
 
     def codegen(context, builder, sig, args):
-        parts = [taken(builder, args[0], range(start, start + half.lanes)) for start in (0, half.lanes)]
-        return context.make_tuple(builder, sig.return_type, parts)
+        return context.make_tuple(builder, sig.return_type, in_two(builder, args[0]))
 
     return types.UniTuple(half, 2)(x), codegen
 
@@ -74,9 +71,8 @@ def at_largest(typingctx, times, x, y):
 
     def codegen(context, builder, sig, args):
         both = _folded(builder, times, args[1:], of_larger)
-        while (half := both[0].type.count // 2) > 0:
-            parts = [[taken(builder, each, range(start, start + half)) for each in both] for start in (0, half)]
-            both = of_larger(builder, *parts)
+        while both[0].type.count > 1:
+            both = of_larger(builder, *zip(*(in_two(builder, each) for each in both), strict=True))
         return builder.extract_element(both[1], ir.Constant(I32, 0))
 
     return y.dtype(times, x, y), codegen

@@ -14,26 +14,24 @@ from numba.extending import intrinsic
 from ._vec import I64, field
 
 
-@intrinsic
-def compact(typingctx):
-    """Marks the function it stands in: LLVM neither unrolls nor versions its loops, whose bodies are long already."""
+def _mark(attribute, doc):
+    """What gives the function it stands in an attribute of LLVM."""
 
-    def codegen(context, builder, sig, args):
-        builder.function.attributes.add("optsize")
-        return context.get_dummy_value()
+    def typing(typingctx):
+        def codegen(context, builder, sig, args):
+            builder.function.attributes.add(attribute)
+            return context.get_dummy_value()
 
-    return types.none(), codegen
+        return types.none(), codegen
+
+    typing.__doc__ = doc
+    return intrinsic(typing)
 
 
-@intrinsic
-def separate(typingctx):
-    """Marks the function it stands in: it is not copied into those that call it, which would take long to compile."""
-
-    def codegen(context, builder, sig, args):
-        builder.function.attributes.add("noinline")
-        return context.get_dummy_value()
-
-    return types.none(), codegen
+compact = _mark(
+    "optsize", "LLVM neither unrolls nor versions the loops of this function, whose bodies are long already."
+)
+separate = _mark("noinline", "This function is not copied into those that call it, which would take long to compile.")
 
 
 def _new_array(context, builder, array, data, shape):

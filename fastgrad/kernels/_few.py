@@ -7,7 +7,7 @@ import numpy as np
 
 from ._arrays import compact, flat
 from ._jit import device, inlined
-from ._pack import finish, pack
+from ._pack import ceil_div, finish, pack
 from ._panels import NARROW
 from ._simd import first, lanes, load_masked, splat, store
 from ._thin import BLOCK, FEW_ROWS
@@ -66,7 +66,7 @@ def few_terms(A, a, step, apart, B, b, stride, K, C, i0, m, j0, n, bias):
                 q = min(q_or_less, n - across)
                 row = A, a + r * apart, step, apart, stop - r
                 _few_terms_strip(FEW_TERMS_TILE, *row, B, b + q, stride, K, C, i0 + r, j0 + q, bias)
-        for q_or_less in range((wide + across - 1) // across * across, n, L):
+        for q_or_less in range(ceil_div(wide, across) * across, n, L):
             q = min(q_or_less, n - L)
             row = A, a + p * apart, step, apart, stop - p
             _few_terms_strip(NARROW, *row, B, b + q, stride, K, C, i0 + p, j0 + q, bias)
@@ -77,7 +77,7 @@ def few_terms_by_columns(A, a, step, apart, B, K, C, i0, m, j0, n, bias, work, r
     """few_terms of a B[j, k], which is transposed first."""
     compact()
     L = lanes(C)
-    width = (n + L - 1) // L * L
+    width = ceil_div(n, L) * L
     for q in range(0, n, L):
         to_lines(B, (j0 + q) * K, K, n - q, work, right + q, width)
     few_terms(A, a, step, apart, work, right, width, K, C, i0, m, j0, n, bias)

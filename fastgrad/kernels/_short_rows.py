@@ -76,6 +76,18 @@ def _pick(T, at, k, where):
 
 
 @inlined
+def _at_largest(T, at, other, k):
+    """The element of the rows of T from `other` on where those from `at` on are largest, lane by lane."""
+    L = lanes(T)
+    best, picked = load(T, at), load(T, other)
+    for c in range(1, k):
+        x = load(T, at + c * L)
+        picked = select(x > best, load(T, other + c * L), picked)
+        best = maximum(x, best)
+    return picked
+
+
+@inlined
 def _scatter_sum(T, at, spare, out, i, accumulate):
     """out (+)= the rows of T from `at` on; those from `spare` on are free"""
     if accumulate:
@@ -125,11 +137,7 @@ def softmax_product(G, Y, out, i, T, accumulate):
     G0 = MOST * L
     gather(Y, i, T, 0)
     gather(G, i, T, G0)
-    largest, shift = load(T, 0), load(T, G0)
-    for c in range(1, k):
-        y = load(T, c * L)
-        shift = select(y > largest, load(T, G0 + c * L), shift)
-        largest = maximum(y, largest)
+    shift = _at_largest(T, 0, G0, k)
     mean = class_total(_weighted_shift, (T, shift), k)
     for c in range(k):
         store(T, c * L, load(T, c * L) * (mean - (shift - load(T, G0 + c * L))))
@@ -204,8 +212,7 @@ def log_softmax_jvp(dS, logs, dL, i, T):
     G0 = MOST * L
     gather(logs, i, T, 0)
     gather(dS, i, T, G0)
-    _, m = _argmax(T, 0, k)
-    mean = class_total(_exp_weighted_shift, (T, _pick(T, G0, k, m), G0), k)
+    mean = class_total(_exp_weighted_shift, (T, _at_largest(T, 0, G0, k), G0), k)
     for c in range(k):
         store(T, c * L, load(T, G0 + c * L) - mean)
     scatter(T, 0, dL, i)

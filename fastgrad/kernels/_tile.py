@@ -101,6 +101,14 @@ def row_pointers(context, builder, array_type, array, at, stride, count, pointee
     return pointers
 
 
+def repeated_row_pointers(context, builder, array_type, array, at, stride, count, rows, pointee):
+    """The same, one after the other, but from row `rows` on that of the last."""
+    for p in range(count):
+        yield pointer_to(context, builder, array_type, array, at, pointee)
+        another = builder.icmp_signed("<", ir.Constant(rows.type, p + 1), rows)
+        at = builder.add(at, builder.select(another, stride, ir.Constant(stride.type, 0)))
+
+
 def next_to(builder, pointer, count):
     return builder.gep(pointer, [ir.Constant(I32, count)])
 
@@ -169,13 +177,11 @@ def tile_store_rows(typingctx, tile, array, at, stride, rows):
     def codegen(context, builder, sig, args):
         value, array_value, at, stride, rows = args
         vector = context.get_value_type(tile.vec)
-        for p in range(tile.rows):
-            place = pointer_to(context, builder, array, array_value, at, vector)
+        pointers = repeated_row_pointers(context, builder, array, array_value, at, stride, tile.rows, rows, vector)
+        for p, pointer in enumerate(pointers):
             for c in range(tile.vecs):
                 part = builder.extract_value(value, p * tile.vecs + c)
-                builder.store(part, next_to(builder, place, c), align=tile.vec.itemsize)
-            another = builder.icmp_signed("<", ir.Constant(rows.type, p + 1), rows)
-            at = builder.add(at, builder.select(another, stride, ir.Constant(stride.type, 0)))
+                builder.store(part, next_to(builder, pointer, c), align=tile.vec.itemsize)
         return context.get_dummy_value()
 
     return types.none(tile, array, *(types.intp,) * 3), codegen
@@ -247,22 +253,28 @@ def tile_rank1(typingctx, tile, A, a, stride, rows, B, b):
         total, a_array, a, stride_value, rows_value, b_array, b = args
         vector = context.get_value_type(tile.vec)
         right = pointer_to(context, builder, B, b_array, b, vector)
-        row_of_b = [builder.load(next_to(builder, right, c), align=tile.vec.itemsize) for c in range(tile.vecs)]
-        left = pointer_to(context, builder, A, a_array, a, vector.element)
-        for p in range(tile.rows):
-            element = builder.load(next_to(builder, left, p) if stride == types.none else left)
-            element = broadcast(builder, element, vector)
-            for c in range(tile.vecs):
-                place = p * tile.vecs + c
-                operands = [element, row_of_b[c], builder.extract_value(total, place)]
-                total = builder.insert_value(total, call(builder, "llvm.fma.{}", vector, operands), place)
-            if stride != types.none:
-                another = builder.icmp_signed("<", ir.Constant(rows_value.type, p + 1), rows_value)
-                a = builder.add(a, builder.select(another, stride_value, ir.Constant(stride_value.type, 0)))
-                left = pointer_to(context, builder, A, a_array, a, vector.element)
-        return total
+        if stride == types.none:
+            first = pointer_to(context, builder, A, a_array, a, vector.element)
+            left = (next_to(builder, first, p) for p in range(tile.rows))
+        else:
+            rows = a_array, a, stride_value, tile.rows, rows_value
+            left = repeated_row_pointers(context, builder, A, *rows, vector.element)
+        return _with_rank1(builder, tile, total, left, right)
 
     return tile(tile, A, types.intp, stride, types.intp, B, types.intp), codegen
+
+
+def _with_rank1(builder, tile, total, left, right):
+    """The tile plus the products of the elements at `left`, one a row, and a row of vectors at `right`."""
+    vector = right.type.pointee
+    row_of_b = [builder.load(next_to(builder, right, c), align=tile.vec.itemsize) for c in range(tile.vecs)]
+    for p, pointer in enumerate(left):
+        element = broadcast(builder, builder.load(pointer), vector)
+        for c in range(tile.vecs):
+            place = p * tile.vecs + c
+            operands = [element, row_of_b[c], builder.extract_value(total, place)]
+            total = builder.insert_value(total, call(builder, "llvm.fma.{}", vector, operands), place)
+    return total
 
 
 @intrinsic
@@ -272,13 +284,10 @@ def tile_places(typingctx, shape, A, a, stride, rows):
 
     def codegen(context, builder, sig, args):
         _, array, a, stride, rows = args
-        places = []
-        for p in range(count):
-            place = pointer_to(context, builder, A, array, a, context.get_value_type(A.dtype))
-            # Of unknown origin: LLVM would step one address for each row from term to term, not one number for all.
-            places.append(opaque(builder, builder.ptrtoint(place, I64)))
-            another = builder.icmp_signed("<", ir.Constant(rows.type, p + 1), rows)
-            a = builder.add(a, builder.select(another, stride, ir.Constant(stride.type, 0)))
+        element = context.get_value_type(A.dtype)
+        pointers = repeated_row_pointers(context, builder, A, array, a, stride, count, rows, element)
+        # Of unknown origin: LLVM would step one address for each row from term to term, not one number for all.
+        places = [opaque(builder, builder.ptrtoint(pointer, I64)) for pointer in pointers]
         return context.make_tuple(builder, sig.return_type, places)
 
     return types.UniTuple(types.int64, count)(shape, A, types.intp, types.intp, types.intp), codegen
@@ -291,16 +300,9 @@ def tile_rank1_at(typingctx, tile, places, k, B, b):
     def codegen(context, builder, sig, args):
         total, places_value, k, b_array, b = args
         vector = context.get_value_type(tile.vec)
-        right = pointer_to(context, builder, B, b_array, b, vector)
-        row_of_b = [builder.load(next_to(builder, right, c), align=tile.vec.itemsize) for c in range(tile.vecs)]
-        for p, place in enumerate(cgutils.unpack_tuple(builder, places_value)):
-            place = builder.inttoptr(place, vector.element.as_pointer())
-            element = broadcast(builder, builder.load(builder.gep(place, [k])), vector)
-            for c in range(tile.vecs):
-                at = p * tile.vecs + c
-                operands = [element, row_of_b[c], builder.extract_value(total, at)]
-                total = builder.insert_value(total, call(builder, "llvm.fma.{}", vector, operands), at)
-        return total
+        places = cgutils.unpack_tuple(builder, places_value)
+        left = (builder.gep(builder.inttoptr(place, vector.element.as_pointer()), [k]) for place in places)
+        return _with_rank1(builder, tile, total, left, pointer_to(context, builder, B, b_array, b, vector))
 
     return tile(tile, places, types.intp, B, types.intp), codegen
 

@@ -7,7 +7,7 @@ from numba.extending import intrinsic
 from ._arrays import flat
 from ._jit import inlined
 from ._simd import lanes
-from ._tile import TURNED, Tile, next_to, pointer_to, row_pointers
+from ._tile import TURNED, Tile, next_to, pointer_to, repeated_row_pointers, row_pointers
 from ._vec import I32, Vec, broadcast, joined, masked_load, opaque, taken
 
 
@@ -53,17 +53,14 @@ def tile_turned(typingctx, source, at, stride, rows, terms):
         source_value, at, stride, rows, terms_value = args
         vec, quad = tile.vec, 16 // tile.vec.itemsize
         piece = ir.VectorType(context.get_value_type(vec).element, quad)
-        at = opaque(builder, at)
         pieces = []
-        for p in range(vec.lanes):
-            place = pointer_to(context, builder, source, source_value, at, piece)
+        source_rows = source_value, opaque(builder, at), stride, vec.lanes, rows
+        for place in repeated_row_pointers(context, builder, source, *source_rows, piece):
             places = [next_to(builder, place, c) for c in range(4)]
             if terms == types.none:
                 pieces.append([builder.load(place, align=vec.itemsize) for place in places])
             else:
                 pieces.append(_first_pieces(builder, places, vec, terms_value))
-            another = builder.icmp_signed("<", ir.Constant(rows.type, p + 1), rows)
-            at = builder.add(at, builder.select(another, stride, ir.Constant(stride.type, 0)))
         value = ir.Constant(context.get_value_type(tile), ir.Undefined)
         for k, line in enumerate(_transposed(builder, pieces)):
             value = builder.insert_value(value, line, k)
@@ -128,11 +125,24 @@ def _row_places(context, builder, array_type, array, at, stride, count):
     """Pointers to 16 bytes of each of a vector of rows; from row `count` on, to those of the last."""
     vec = Vec(array_type.dtype)
     piece = ir.VectorType(context.get_value_type(vec).element, 16 // vec.itemsize)
-    at = opaque(builder, at)
-    for p in range(vec.lanes):
-        yield pointer_to(context, builder, array_type, array, at, piece)
-        another = builder.icmp_signed("<", ir.Constant(count.type, p + 1), count)
-        at = builder.add(at, builder.select(another, stride, ir.Constant(stride.type, 0)))
+    rows = array, opaque(builder, at), stride, vec.lanes, count
+    return repeated_row_pointers(context, builder, array_type, *rows, piece)
+
+
+@inlined
+def copy_to_lines(rows, at, k, count, lines, to, width):
+    """lines[to + c width + p] = rows[at + p k + c], c < k, p < count"""
+    for c in range(k):
+        for p in range(count):
+            flat(lines)[to + c * width + p] = flat(rows)[at + p * k + c]
+
+
+@inlined
+def copy_to_rows(lines, at, width, rows, to, k, count):
+    """rows[to + p k + c] = lines[at + c width + p], c < k, p < count"""
+    for c in range(k):
+        for p in range(count):
+            flat(rows)[to + p * k + c] = flat(lines)[at + c * width + p]
 
 
 @inlined
@@ -144,9 +154,9 @@ def to_lines(rows, at, k, count, lines, to, width):
     L = lanes(rows)
     quad = L // 4
     if k < quad:
-        for p in range(L):
-            for c in range(k):
-                flat(lines)[to + c * width + p] = flat(rows)[at + min(p, count - 1) * k + c]
+        copy_to_lines(rows, at, k, min(L, count), lines, to, width)
+        for p in range(count, L):
+            copy_to_lines(rows, at + (count - 1) * k, k, 1, lines, to + p, width)
         return
     for c in range(0, k, quad):
         c = min(c, k - quad)  # the last lie over those before
@@ -162,9 +172,7 @@ def to_rows(lines, at, width, rows, to, k, count):
     L = lanes(rows)
     quad = L // 4
     if k < quad:
-        for p in range(min(L, count)):
-            for c in range(k):
-                flat(rows)[to + p * k + c] = flat(lines)[at + c * width + p]
+        copy_to_rows(lines, at, width, rows, to, k, min(L, count))
         return
     for c in range(0, k, quad):
         c = min(c, k - quad)

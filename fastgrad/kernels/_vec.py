@@ -203,6 +203,12 @@ def taken(builder, vector, lanes):
     return builder.shuffle_vector(vector, vector, ir.Constant(ir.VectorType(I32, len(lanes)), list(lanes)))
 
 
+def in_two(builder, vector):
+    """The first and the second half of the lanes."""
+    half = vector.type.count // 2
+    return taken(builder, vector, range(half)), taken(builder, vector, range(half, 2 * half))
+
+
 def joined(builder, parts):
     """Vectors of equal length, a power of two of them, as one."""
     while len(parts) > 1:
@@ -258,7 +264,7 @@ def _store_first(module, vector, itemsize):
         builder.ret_void()
     while value.type.count > 1:
         half = value.type.count // 2
-        low, high = taken(builder, value, range(half)), taken(builder, value, range(half, 2 * half))
+        low, high = in_two(builder, value)
         wanted = builder.icmp_signed("!=", builder.and_(count, ir.Constant(I32, half)), ir.Constant(I32, 0))
         with builder.if_then(wanted):
             here = builder.load(place)

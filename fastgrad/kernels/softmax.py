@@ -13,11 +13,11 @@ from numba import prange
 
 from . import _long_rows as long
 from . import _short_rows as short
-from ._arrays import as_rows, borrowed, compact, flat, give_back, separate, some_rows
+from ._arrays import as_rows, borrowed, compact, give_back, separate, some_rows
 from ._jit import ARITHMETIC, device, inlined, kernel
 from ._signature import Signature
 from ._simd import lanes
-from ._transpose import to_lines, to_rows
+from ._transpose import copy_to_lines, copy_to_rows, to_lines, to_rows
 
 SOFTMAX = Signature("S(...,k) -> Y(...,k)", inplace=True)
 SOFTMAX_VJP = Signature("dY(...,k) Y(...,k) -> dS(...,k)", inplace=True)
@@ -97,13 +97,9 @@ def turn(A, start, inner, rows, back):
             else:
                 to_rows(A, at, inner, rows, r * k, k, L)
         elif back:
-            for c in range(k):
-                for p in range(some):
-                    flat(A)[at + c * inner + p] = rows[r + p, c]
+            copy_to_lines(rows, r * k, k, some, A, at, inner)
         else:
-            for c in range(k):
-                for p in range(some):
-                    rows[r + p, c] = flat(A)[at + c * inner + p]
+            copy_to_rows(A, at, inner, rows, r * k, k, some)
         r += some
 
 
@@ -198,10 +194,9 @@ def _log_softmax_jvp(dS, L, dL, start, stop, T, M, accumulate):
 @kernel(LOG_SOFTMAX_JVP, cost=_EXP, options=(int,))
 def log_softmax_jvp(dS, L, dL, inner, threads):
     """dL[i, j] = dS[i, j] − Σ_c exp(L[i, c]) dS[i, c]"""
+    few = _short_for_logs(L)
     for part in prange(threads):
-        _work(
-            _log_softmax_jvp, _GROUP_OF_PRODUCTS, 2, dS, L, dL, False, _short_for_logs(L), inner, np.intp(part), threads
-        )
+        _work(_log_softmax_jvp, _GROUP_OF_PRODUCTS, 2, dS, L, dL, False, few, inner, np.intp(part), threads)
 
 
 @inlined
