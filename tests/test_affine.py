@@ -125,27 +125,60 @@ def test_vjp_is_the_adjoint_of_jvp(problem, seed):
     assert abs(one_side - other_side) <= 4 * tolerance(X.dtype, X.size + W.size) * size
 
 
-def blocked_sum(left, right):
-    """Σ left·right as the kernels promise it: fused multiply-adds in blocks of 256, the blocks added in order."""
+def blocked_sum(left, right, sums=1):
+    """Σ left·right as the kernels promise it: fused multiply-adds in blocks of 256, the blocks added in order; each of
+    them in so many sums of every so manieth term, added in order."""
     total = None
     for start in range(0, max(len(left), 1), 256):
-        block = 0.0
-        for a, b in zip(left[start : start + 256], right[start : start + 256], strict=True):
-            block = float(Fraction(a) * Fraction(b) + Fraction(block))
+        block = None
+        for first in range(start, start + sums):
+            terms, part = slice(first, start + 256, sums), 0.0
+            for a, b in zip(left[terms], right[terms], strict=True):
+                part = float(Fraction(a) * Fraction(b) + Fraction(part))
+            block = part if block is None else block + part
         total = block if total is None else total + block
     return total
 
 
-@pytest.mark.parametrize("terms", [0, 1, 2, 255, 256, 257, 700])
+@pytest.mark.parametrize("terms", [0, 1, 2, 24, 25, 27, 255, 256, 257, 700])
 def test_the_order_of_sums_is_the_promised_one(terms):
     rng = np.random.default_rng(terms)
     a, b = rng.standard_normal(terms), rng.standard_normal(terms)
-    expected = blocked_sum(a, b)
-    ones = np.ones((3, terms))
-    assert fg.affine(a * ones, b * np.ones((5, terms)))[2, 4] == expected
-    assert fg.affine_dx(a * ones, b[:, None] * np.ones((terms, 5)))[2, 4] == expected
-    assert fg.affine_dw(a[:, None] * np.ones((terms, 3)), b[:, None] * np.ones((terms, 5)))[2, 4] == expected
+    ones, one_by_one = np.ones((3, terms)), blocked_sum(a, b)
+    side_by_side = blocked_sum(a, b, 4) if terms > 24 else one_by_one
+    assert fg.affine(a * ones, b * np.ones((5, terms)))[2, 4] == side_by_side
+    assert fg.affine_dx(a * ones, b[:, None] * np.ones((terms, 6)))[2, 4] == side_by_side
+    assert fg.affine_dx(a * ones, b[:, None] * np.ones((terms, 7)))[2, 4] == one_by_one
+    assert fg.affine_dw(a[:, None] * np.ones((terms, 3)), b[:, None] * np.ones((terms, 5)))[2, 4] == one_by_one
     assert fg.affine_db(a[:, None] * np.ones((terms, 3)))[2] == blocked_sum(a, np.ones(terms))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("terms", [1, 7, 24, 25, 26, 27, 28, 255, 256, 257, 259, 1030, 4099])
+def test_a_row_alone_has_the_bits_it_has_in_a_batch(dtype, terms):
+    """Whichever of the ways to multiply few rows, few columns or many is taken, also where products underflow to −0."""
+    rng = np.random.default_rng(terms)
+    dot, batch = (rng.standard_normal((n, terms)).astype(dtype) for n in (20, 60))
+    batch[:20], dot[::2] = -np.sqrt(np.finfo(dtype).tiny) / 2**30, np.sqrt(np.finfo(dtype).tiny) / 2**30
+    batch[:5, ::2] = dot[1:9, 1::2] = 0
+    for columns in (1, 2, 3, 4, 6, 7, 9, 12, 17, 20):
+        W = dot[:columns]
+        products = (fg.affine, W), (fg.affine_dx, np.ascontiguousarray(W.T))
+        for function, factor in products:
+            whole = function(batch, factor)
+            for start, stop in (
+                (0, 1),
+                (19, 21),
+                (0, 3),
+                (4, 8),
+                (18, 24),
+                (15, 22),
+                (12, 20),
+                (0, 11),
+                (50, 60),
+                (3, 20),
+            ):
+                assert_same_bits(function(batch[start:stop].copy(), factor), whole[start:stop])
 
 
 @given(problems(most=33), seeds)

@@ -17,7 +17,7 @@ _GUARD = 4096  # elements on either side
 def run(A, a_by_rows, B, b_by_rows, C, bias, accumulate, threads, backwards):
     """Every task of C (+)= A B + bias one after the other, in any order that workers may finish them in, each in the
     same workspace, which is returned with where guards begin: before and behind the room of a worker."""
-    cuts = plan(C, A.shape[0] if a_by_rows else A.shape[1], a_by_rows and b_by_rows, threads)
+    cuts = plan(C, A.shape[0] if a_by_rows else A.shape[1], a_by_rows, b_by_rows, threads)
     size, start, _ = workspaces(cuts[1:3], 1, C)
     work = np.full(size + 2 * _GUARD, C.dtype.type(7))
     count_anew(work)

@@ -8,18 +8,17 @@ import numpy as np
 from ._arrays import compact, flat
 from ._jit import device, inlined
 from ._pack import ceil_div, finish, pack
-from ._panels import NARROW
+from ._panels import NARROW, ROWS_AHEAD, block_of_tile
 from ._simd import first, lanes, load_masked, splat, store
-from ._thin import BLOCK, FEW_ROWS
+from ._thin import FEW_ROWS
 from ._tile import (
+    BLOCK,
     TILE_ROWS,
     TILE_VECS,
     TileShape,
     tile_add,
     tile_load,
-    tile_places,
     tile_rank1,
-    tile_rank1_at,
     tile_rows,
     tile_store,
     tile_store_part,
@@ -84,32 +83,27 @@ def few_terms_by_columns(A, a, step, apart, B, K, C, i0, m, j0, n, bias, work, r
 
 
 @device
-def _few_columns(shape, A, a, step, apart, B, b_by_rows, K, C, i0, m, j0, n, bias, accumulate, work, right, total):
+def _few_columns(shape, A, a, step, apart, B, b_by_rows, K, sums, C, i0, m, j0, n, bias, accumulate, work, right, side):
     """few_columns in tiles of this shape"""
     compact()
     N, L, nothing = C.shape[1], tile_width(shape, C), bias[:0]
+    total = side + TILE_ROWS * L
     pack(B, b_by_rows, j0, n, np.intp(0), K, L, work, right)
     if bias.size:  # behind each panel, with zeros where there are no columns
         for q in range(0, n, lanes(C)):
             shift = load_masked(bias, j0 + q, first(C, n - q), splat(C, 0))
             store(work, right + q // L * (K * L + L) + K * L, shift)
     for p in range(0, m, TILE_ROWS):
-        rows = m - p
-        places = tile_places(shape, A, a + p * apart, apart, rows)
+        rows, fetched, ahead = m - p, TILE_ROWS * apart, ROWS_AHEAD * L
         for q in range(0, n, L):
             b = right + q // L * (K * L + L)
             acc = tile_zeros(C, shape)
-            for k0 in range(0, K, BLOCK):
-                acc, stop = tile_zeros(C, shape), min(k0 + BLOCK, K)
-                pairs = k0 + (stop - k0) // 2 * 2 if step == 1 else k0
-                for k in range(k0, pairs, 2):
-                    acc = tile_rank1_at(acc, places, k, work, b + k * L)
-                    acc = tile_rank1_at(acc, places, k + 1, work, b + k * L + L)
-                for k in range(pairs, stop):
-                    acc = tile_rank1_at(acc, places, k * step, work, b + k * L)
-                if k0 > 0:
+            for k in range(0, K, BLOCK):
+                left, terms = (A, a + p * apart + k * step, step, apart, rows, fetched), min(K - k, BLOCK)
+                acc = block_of_tile(shape, *left, work, b + k * L, L, ahead, terms, sums, work, side)
+                if k > 0:
                     acc = tile_add(tile_load(work, total, L, shape), acc)
-                if k0 + BLOCK < K:
+                if k + BLOCK < K:
                     tile_store(acc, work, total, L)
             if bias.size:
                 acc = tile_add(acc, tile_load(work, b + K * L, np.intp(0), shape))
@@ -124,11 +118,11 @@ def _few_columns(shape, A, a, step, apart, B, b_by_rows, K, C, i0, m, j0, n, bia
 
 
 @device
-def few_columns(A, a, step, apart, B, b_by_rows, K, C, i0, m, j0, n, bias, accumulate, work, right, total):
+def few_columns(A, a, step, apart, B, b_by_rows, K, sums, C, i0, m, j0, n, bias, accumulate, work, right, side):
     """Rows i0 to i0 + m of few columns of C (+)= A B + bias, all of B packed, so that rows of A, given as for
     `few_terms`, are read from end to end: with B packed a block at a time, 16384 × 784 × 10 takes an eighth longer."""
     compact()
-    args = A, a, step, apart, B, b_by_rows, K, C, i0, m, j0, n, bias, accumulate, work, right, total
+    args = A, a, step, apart, B, b_by_rows, K, sums, C, i0, m, j0, n, bias, accumulate, work, right, side
     if n <= tile_width(_FOUR, C):
         _few_columns(_FOUR, *args)
     else:

@@ -3,11 +3,12 @@
 import numpy as np
 
 from ._arrays import compact
-from ._jit import device
+from ._jit import device, inlined
 from ._pack import finish
 from ._simd import lanes
 from ._thin import FEW_ROWS
 from ._tile import (
+    SUMS,
     TILE_ROWS,
     TILE_VECS,
     TURNED,
@@ -32,23 +33,73 @@ TILE, FEW = TileShape(TILE_ROWS, TILE_VECS), TileShape(FEW_ROWS, TILE_VECS)  # f
 NARROW, SLIM = TileShape(TILE_ROWS, 1), TileShape(TILE_ROWS, 1, TURNED)  # for what is left of the columns
 
 
+@inlined
+def block_of_tile(shape, A, a, step, apart, rows, fetched, B, b, stride, ahead, terms, sums, work, side):
+    """tile[p, q] = Σ_k A[a + p apart + k step] · B[b + k stride + q], in so many sums, each of every so manieth term
+
+    `fetched` and `ahead` elements further on, A and B are fetched. Sums that are added are in work[side:].
+    """
+    width, hop_a, hop_b = tile_width(shape, B), sums * step, sums * stride
+    places, acc, stop = tile_places(shape, A, a, apart, rows), tile_zeros(B, shape), terms * step
+    # Two terms a turn: a fifth fewer instructions. A core takes as long with more, but not one that it shares: 512³
+    # took a quarter longer there, 200³ a third. Four gain no more. In one loop for all, all take 4 to 6 % longer: LLVM
+    # has one address for all rows of A, or one number that steps them, if it knows how far the next term is.
+    for s in range(sums):
+        for_a, for_b, last, acc = s * step, b + s * stride, stop - hop_a, tile_zeros(B, shape)
+        if apart == 1 and (step == TILE_ROWS or rows >= tile_rows(shape)):
+            while for_a < last:
+                if FETCH_A:
+                    tile_prefetch(shape, A, a + for_a + fetched)
+                tile_prefetch(shape, B, for_b + ahead)
+                acc = tile_rank1(acc, A, a + for_a, None, rows, B, for_b)
+                for_a, for_b = for_a + hop_a, for_b + hop_b
+                tile_prefetch(shape, B, for_b + ahead)
+                acc = tile_rank1(acc, A, a + for_a, None, rows, B, for_b)
+                for_a, for_b = for_a + hop_a, for_b + hop_b
+        elif step == 1 and sums == 1:
+            while for_a < last:
+                tile_prefetch(shape, B, for_b + ahead)
+                acc = tile_rank1_at(acc, places, for_a, B, for_b)
+                tile_prefetch(shape, B, for_b + stride + ahead)
+                acc = tile_rank1_at(acc, places, for_a + 1, B, for_b + stride)
+                for_a, for_b = for_a + 2, for_b + 2 * stride
+        elif step == 1:
+            while for_a < last:
+                tile_prefetch(shape, B, for_b + ahead)
+                acc = tile_rank1_at(acc, places, for_a, B, for_b)
+                tile_prefetch(shape, B, for_b + hop_b + ahead)
+                acc = tile_rank1_at(acc, places, for_a + SUMS, B, for_b + hop_b)
+                for_a, for_b = for_a + 2 * SUMS, for_b + 2 * hop_b
+        while for_a < stop:
+            acc = tile_rank1_at(acc, places, for_a, B, for_b)
+            for_a, for_b = for_a + hop_a, for_b + hop_b
+        if s > 0:
+            acc = tile_add(tile_load(work, side, width, shape), acc)
+        if s + 1 < sums:
+            tile_store(acc, work, side, width)
+    return acc
+
+
 @device
 def tiles(shape, grid, left, right, block, totals, target, bias, accumulate):
     """Adds a block of rank-1 updates to each tile of a grid; those of the last block go to C, with the bias.
 
     grid: whether row by row, rows and columns of tiles, rows of tiles that the totals have.
     left, right: a factor, where the first tile begins, steps to the next term, to A's next row, and to the next tile.
-    block: its terms, whether it is the first, whether the last. totals: where they are, how far one from the next.
+    block: its terms, how many sums they are, whether it is the first, whether the last.
+    totals: room for the sums of a tile, where the totals are, how far one from the next.
     target: C, row and column where the first tile begins, row and column at which C's part ends.
     """
     compact()
-    (by_row, down, across, tall), (terms, opens, closes), (work, t, next_t) = grid, block, totals
+    (by_row, down, across, tall), (terms, sums, opens, closes), (work, side, t, next_t) = grid, block, totals
     (A, a, step, apart, next_a), (B, b, stride, next_b), (C, i0, j0, i_end, j_end) = left, right, target
     N, width = C.shape[1], TILE_VECS * lanes(C)
     plain = not accumulate and bias.size == 0
     # A strip of B as it lies touches few bytes of many pages, which the hardware does not see coming: while one passes,
     # the next is fetched.
     ahead = ROWS_AHEAD * stride if stride == width else np.intp(width)
+    # Of A, the panel after the one that passes; but one that passes several times is not to be pushed out by it.
+    fetched = next_a if sums == 1 else ROWS_AHEAD * step
     for outer in range(down if by_row else across):
         for inner in range(across if by_row else down):
             p, q = (outer, inner) if by_row else (inner, outer)
@@ -62,33 +113,8 @@ def tiles(shape, grid, left, right, block, totals, target, bias, accumulate):
                     tile_prefetch(shape, C, c + row * N)
                 if not opens:
                     tile_prefetch(shape, work, total + row * width)
-            this_a, this_b, acc = a + p * next_a, b + q * next_b, tile_zeros(C, shape)
-            places, start = tile_places(shape, A, this_a, apart, rows), np.intp(0)
-            if apart == 1 and (step == TILE_ROWS or rows >= tile_rows(shape)):
-                # Two terms a turn and one address for all rows of A: a fifth fewer instructions. A core takes as long
-                # with more, but not one that it shares: 512³ took a quarter longer there. Four terms gain no more.
-                start = terms // 2 * 2
-                for k in range(0, start, 2):
-                    if FETCH_A:
-                        tile_prefetch(shape, A, this_a + next_a + k * step)
-                    for_b, for_a = this_b + k * stride, this_a + k * step
-                    tile_prefetch(shape, B, for_b + ahead)
-                    acc = tile_rank1(acc, A, for_a, None, rows, B, for_b)
-                    tile_prefetch(shape, B, for_b + stride + ahead)
-                    acc = tile_rank1(acc, A, for_a + step, None, rows, B, for_b + stride)
-            elif step == 1:
-                # The same with one number that steps the places of all rows: 200³ took a third longer there. In place
-                # of both loops, with any step, it took 4 to 6 % longer on a core of its own.
-                start = terms // 2 * 2
-                for k in range(0, start, 2):
-                    for_b = this_b + k * stride
-                    tile_prefetch(shape, B, for_b + ahead)
-                    acc = tile_rank1_at(acc, places, k, B, for_b)
-                    tile_prefetch(shape, B, for_b + stride + ahead)
-                    acc = tile_rank1_at(acc, places, k + 1, B, for_b + stride)
-            for k in range(start, terms):
-                tile_prefetch(shape, B, this_b + k * stride + ahead)
-                acc = tile_rank1_at(acc, places, k * step, B, this_b + k * stride)
+            left = A, a + p * next_a, step, apart, rows, fetched
+            acc = block_of_tile(shape, *left, B, b + q * next_b, stride, ahead, terms, sums, work, side)
             if not opens:
                 acc = tile_add(tile_load(work, total, width, shape), acc)
             if direct and whole:
@@ -117,11 +143,11 @@ def panels(grid, left, right, block, totals, target, bias, accumulate):
     """`tiles`, of the shapes that their rows and columns ask for."""
     compact()
     (by_row, down, across, tall), (A, a, step, apart, next_a), (B, b, stride, next_b) = grid, left, right
-    (work, t, next_t), (C, i, j, i_end, j_end) = totals, target
+    (work, side, t, next_t), (C, i, j, i_end, j_end) = totals, target
     columns, width, v = j_end - j, TILE_VECS * lanes(C), np.intp(0)
     if across == 1 and is_narrow(columns, C):
         while v < columns:
-            piece = (B, b + v, stride, next_b), block, (work, t + v, next_t), (C, i, j + v, i_end, j_end)
+            piece = (B, b + v, stride, next_b), block, (work, side, t + v, next_t), (C, i, j + v, i_end, j_end)
             if columns - v > TURNED:
                 tiles(NARROW, grid, left, *piece, bias, accumulate)
                 v += lanes(C)
@@ -133,10 +159,11 @@ def panels(grid, left, right, block, totals, target, bias, accumulate):
     # In both shapes, a panel of B is to pass before the next one does.
     together = across if by_row or whole == down else np.intp(1)
     for q in range(0, across, together):
-        right, totals = (B, b + q * next_b, stride, next_b), (work, t + q * tall * next_t, next_t)
+        right, totals = (B, b + q * next_b, stride, next_b), (work, side, t + q * tall * next_t, next_t)
         target = C, i, j + q * width, i_end, j_end
         tiles(TILE, (by_row, whole, together, tall), left, right, block, totals, target, bias, accumulate)
         if whole < down:
-            below, totals = (A, a + whole * next_a, step, apart, next_a), (work, totals[1] + whole * next_t, next_t)
+            below = A, a + whole * next_a, step, apart, next_a
+            totals = work, side, totals[2] + whole * next_t, next_t
             target = C, i + whole * TILE_ROWS, j + q * width, i_end, j_end
             tiles(FEW, (by_row, np.intp(1), together, tall), below, right, block, totals, target, bias, accumulate)

@@ -1,8 +1,10 @@
 """Matrix products C[i, j] = Σ_k A[i, k] B[k, j] as rank-1 updates of register tiles.
 
-One order of summation for every affine function: blocks of at most BLOCK terms are summed one after the other in a
-register, and the blocks are added in order. It depends on the number of terms alone, so neither the tile's shape nor
-the tasks into which a product is cut change a bit of C.
+One order of summation for every affine function: blocks of at most BLOCK terms are summed in registers, and the blocks
+are added in order. A block is one sum, a term after the other; or SUMS of every fourth term, added in order, where both
+factors lie along the sum, so that few rows can be multiplied where they lie (`_dots.py`): tiles take 2 % longer for it.
+The order depends on the number of terms and the shape of B alone, so neither the tile's shape nor the tasks into which
+a product is cut change a bit of C.
 
 A task is a rectangle of C. For each block of terms it packs its columns of B into panels, in the order in which the
 tiles read them, and adds the block to its totals; the last block goes to C. An element of A goes into a whole row of a
@@ -23,7 +25,6 @@ from ._parts import absent, part
 from ._simd import lanes, splat, store
 from ._tall import is_by_whole_rows, is_tall, tall_plan, tall_task
 from ._thin import (
-    BLOCK,
     TASK,
     THIN_PARTS,
     first_absent_of_thin,
@@ -31,7 +32,7 @@ from ._thin import (
     thin_plan,
     thin_task,
 )
-from ._tile import TILE_ROWS, TILE_VECS, tile_width
+from ._tile import BLOCK, SUMS, TILE_ROWS, TILE_VECS, tile_width
 from ._vec import VECTOR_BYTES
 
 WORKSPACE = 2**24  # bytes for panels and totals, over all threads
@@ -45,6 +46,8 @@ if TILE_VECS > 1:
 else:  # a panel of B stays in the first cache, and strips as narrow come slowly from memory: dW of 30000x300x12 took
     # 12.2 ms, packed 7.6
     UNPACKED_BYTES, PACK_A, UNPACKED_PANELS, ROW_OF_PANELS, FEW_TERMS_OF_STRIPS = 2**23, True, 15, 2**17, 24
+FEW_COLUMNS = 6  # or less: a B by rows is turned, to lie along the sum
+DOTS_ROWS = 2 * TILE_ROWS  # or less, where B lies along the sum, do not pay for transposing it
 FEW_TERMS = 24  # or less: C is written from end to end, and a B by columns is transposed as a whole
 
 _REGISTERS = TILE_ROWS * TILE_VECS
@@ -80,18 +83,28 @@ def _large_plan(m, n, L, itemsize, threads):
 
 
 @device
-def is_turned(over_rows, m, n, K, itemsize):
-    """Whether Cᵀ is computed in place of C: few columns leave most lanes idle. Where A has to be transposed for it,
-    which it has not if terms are rows, and is a vector of terms at a time, this costs less if they are many or fill
-    vectors; of float64, for two columns at most or very many terms."""
-    pays = (K >= 24 or K * itemsize % VECTOR_BYTES == 0) and (n <= 2 or itemsize == 4 or K >= 2048)
-    return n <= TILE_ROWS and n < m and (over_rows or m <= UNPACKED_ROWS or pays)
+def sums_of_block(a_by_rows, b_by_rows, n, K):
+    """How many sums side by side a block of K terms is, for n columns."""
+    along = not b_by_rows or (n <= FEW_COLUMNS and not a_by_rows)
+    return np.intp(SUMS if along and K > FEW_TERMS else 1)
 
 
 @device
-def is_thin(over_rows, m, n, K, itemsize):
+def is_turned(a_by_rows, b_by_rows, m, n, K, itemsize):
+    """Whether Cᵀ is computed in place of C: few columns leave most lanes idle."""
+    if a_by_rows and b_by_rows:
+        return n <= TILE_ROWS and n < m
+    if b_by_rows:
+        return sums_of_block(a_by_rows, b_by_rows, n, K) > 1
+    idle = n <= DOTS_ROWS and 2 * ((n - 1) % (VECTOR_BYTES // itemsize)) < VECTOR_BYTES // itemsize
+    return idle and n < m and not a_by_rows and K > FEW_TERMS
+
+
+@device
+def is_thin(a_by_rows, b_by_rows, m, n, K, itemsize):
     """Whether a product is one of `_thin.py`."""
-    return (m <= TILE_ROWS and not _are_few_terms(K, n, itemsize)) or is_turned(over_rows, m, n, K, itemsize)
+    few = m <= TILE_ROWS and not _are_few_terms(K, n, itemsize) if b_by_rows else m <= DOTS_ROWS and K > FEW_TERMS
+    return few or is_turned(a_by_rows, b_by_rows, m, n, K, itemsize)
 
 
 @device
@@ -101,23 +114,23 @@ def _are_few_terms(K, n, itemsize):
 
 
 @device
-def plan(C, K, over_rows, threads):
-    """How C, of sums of K terms, which are the rows of both factors or are not, is cut into tasks: as large as the
+def plan(C, K, a_by_rows, b_by_rows, threads):
+    """How C, of sums of K terms, which are the rows of either factor or are not, is cut into tasks: as large as the
     workspace allows, so that packing is seldom, but one a thread. (tasks in all, size of a worker's room and of that
     which workers share; whether Cᵀ is computed in place of C; rows and columns of a task, tasks across, panels of A at
     a time or 0 of few rows, where in the room the panels of B and the totals start; or as `tall_plan` has them)
     """
     compact()
     (m, n), L, none = C.shape, lanes(C), np.intp(0)
-    if is_tall(over_rows, m, n, K, C.itemsize):
+    if is_tall(a_by_rows and b_by_rows, m, n, K, C.itemsize):
         return *tall_plan(m, n, K, threads, L, C.itemsize), none, none, none
-    turned = is_turned(over_rows, m, n, K, C.itemsize)
-    if is_thin(over_rows, m, n, K, C.itemsize):
+    turned = is_turned(a_by_rows, b_by_rows, m, n, K, C.itemsize)
+    if is_thin(a_by_rows, b_by_rows, m, n, K, C.itemsize):
         if turned:
             m, n = n, m
         columns = n if threads == 1 else cut(n, 2 * L, n, threads)
         across = ceil_div(n, max(columns, 1))
-        size = max(thin_plan(m, columns, K, turned, C)[-1], thin_plan(m, columns, K, not turned, C)[-1])
+        size = thin_plan(m, columns, K, a_by_rows if turned else b_by_rows, C)[-1]
         return across if m else m, size, none, turned, np.intp(TILE_ROWS), columns, across, none, none, none
     if threads == 1 and m * n <= 2**14:  # no divisions where they would be felt
         rows, columns = ceil_div(m, TILE_ROWS) * TILE_ROWS, ceil_div(n, TILE_VECS * L) * TILE_VECS * L
@@ -130,7 +143,7 @@ def plan(C, K, over_rows, threads):
     packed = wide if tall > 1 or K <= FEW_TERMS else np.intp(1)
     held = K if are_few_columns(columns, K, C) else block
     totals = right + packed * TILE_VECS * (held * L + L) + L * TILE_VECS * L
-    size = totals + (tall * wide if K > BLOCK else 1) * _REGISTERS * L
+    size = totals + ((tall * wide if K > BLOCK else 1) + 1) * _REGISTERS * L
     return tasks, size, none, turned, rows, columns, across, group, right, totals
 
 
@@ -164,7 +177,26 @@ def take_number(room):
 
 @device
 def blocks(
-    A, a_by_rows, step, apart, B, b_by_rows, K, C, i0, m, j0, n, bias, accumulate, work, left, right, totals, group
+    A,
+    a_by_rows,
+    step,
+    apart,
+    B,
+    b_by_rows,
+    K,
+    sums,
+    C,
+    i0,
+    m,
+    j0,
+    n,
+    bias,
+    accumulate,
+    work,
+    left,
+    right,
+    side,
+    group,
 ):
     """Rows i0 to i0 + m, columns j0 to j0 + n of C (+)= A B + bias, one block of terms after the other."""
     compact()
@@ -184,7 +216,7 @@ def blocks(
     next_t = TILE_ROWS * width if K > BLOCK else np.intp(0)
     for k0 in range(0, max(K, 1), BLOCK):
         terms = min(K - k0, BLOCK)
-        block = terms, k0 == 0, k0 + BLOCK >= K
+        block = terms, sums, k0 == 0, k0 + BLOCK >= K
         if tall > 1:
             pack(B, b_by_rows, j0 + unpacked * width, n - unpacked * width, k0, terms, width, work, right)
         for p0 in range(0, tall, group):
@@ -204,8 +236,9 @@ def blocks(
                 else:
                     other = work, right, width, next_b
                     pack(B, b_by_rows, j, min(j0 + n - j, width), k0, terms, width, work, right)
-                to = (work, totals + (q * tall + p0) * next_t, next_t), (C, i, j, i0 + m, j0 + n)
-                panels((by_row, down, across, tall), factor, other, block, *to, bias, accumulate)
+                totals = work, side, side + _REGISTERS * L + (q * tall + p0) * next_t, next_t
+                to = C, i, j, i0 + m, j0 + n
+                panels((by_row, down, across, tall), factor, other, block, totals, to, bias, accumulate)
                 q += across
 
 
@@ -222,6 +255,7 @@ def tiled_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work
     if a_by_rows:
         apart, step = step, apart
     strip = tile_width(FEW_TERMS_TILE, C)
+    sums = sums_of_block(a_by_rows, b_by_rows, N, K)
     filled = n >= strip and 10 * ceil_div(n, strip) * strip <= 13 * n
     few = _are_few_terms(K, n, C.itemsize)
     if b_by_rows and (few or (K <= FEW_TERMS_OF_STRIPS and filled)) and not accumulate:
@@ -229,10 +263,10 @@ def tiled_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work
     elif few and not b_by_rows and not accumulate:
         few_terms_by_columns(flat(A), i0 * apart, step, apart, B, K, C, i0, m, j0, n, bias, work, right)
     elif are_few_columns(task_columns, K, C) and not (b_by_rows and m <= UNPACKED_ROWS):
-        factors = flat(A), i0 * apart, step, apart, B, b_by_rows, K
+        factors = flat(A), i0 * apart, step, apart, B, b_by_rows, K, sums
         few_columns(*factors, C, i0, m, j0, n, bias, accumulate, work, right, totals)
     else:
-        factors = A, a_by_rows, step, apart, B, b_by_rows, K
+        factors = A, a_by_rows, step, apart, B, b_by_rows, K, sums
         blocks(*factors, C, i0, m, j0, n, bias, accumulate, work, left, right, totals, group)
 
 
@@ -249,11 +283,12 @@ def first_absent_of_product(a_by_rows, b_by_rows, m, n, K, like):
             return _OF_TALL
         if not is_by_whole_rows(m, n):
             return 0
-    elif not is_thin(a_by_rows and b_by_rows, m, n, K, like.itemsize):
+    elif not is_thin(a_by_rows, b_by_rows, m, n, K, like.itemsize):
         return 1 if absent(tiled_task, like) else 0
     elif absent(thin_task, like):
         return 2
-    missing = first_absent_of_thin(min(m, n), a_by_rows if n < m else b_by_rows, like)
+    turned = is_turned(a_by_rows, b_by_rows, m, n, K, like.itemsize) or (a_by_rows and b_by_rows and n < m)
+    missing = first_absent_of_thin(n if turned else m, a_by_rows if turned else b_by_rows, like)
     return 2 + missing if missing else 0
 
 

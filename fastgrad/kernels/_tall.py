@@ -17,8 +17,9 @@ from ._pack import ceil_div, finish, pack
 from ._panels import FEW, NARROW, TILE
 from ._parts import part
 from ._simd import first, lanes, load, load_masked, splat, store
-from ._thin import BLOCK, CACHE_WAY, FEW_ROWS, TASK, add_by_rows, rows_meet
+from ._thin import CACHE_WAY, FEW_ROWS, TASK, add_by_rows, rows_meet
 from ._tile import (
+    BLOCK,
     TILE_ROWS,
     TILE_VECS,
     TileShape,

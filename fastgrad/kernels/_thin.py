@@ -1,18 +1,20 @@
 """Products C[i, j] = Σ_k A[i, k] B[k, j] of few rows, or of few columns as Cᵀ: B is read once, and where it is.
 
-The few rows of A are packed, and all columns of B that a chunk has pass them while the chunk's sums stay in the first
-cache. Where B is given by rows, some of its rows at a time are added to the sums; where it is given by columns, eight
-of these at a time are transposed in registers and multiplied there. The order of summation is that of `_product.py`.
+Where B is given by rows, the few rows of A are packed, and all columns of B that a chunk has pass them, some rows of B
+at a time, while the chunk's sums stay in the first cache; where it is given by columns, they are multiplied where they
+lie. The order of summation is that of `_product.py`.
 """
 
 import numpy as np
 
 from ._arrays import compact, flat
-from ._jit import device, inlined
-from ._pack import finish, pack
+from ._dots import DOTS_PARTS, SPAN, add_dots, first_absent_of_dots
+from ._jit import device
+from ._pack import ceil_div, finish, pack
 from ._parts import absent, part
 from ._simd import first, lanes, load, load_masked, select, splat, store, store_masked
 from ._tile import (
+    BLOCK,
     TILE_ROWS,
     TILE_VECS,
     TURNED,
@@ -29,10 +31,9 @@ from ._tile import (
     tile_width,
     tile_zeros,
 )
-from ._transpose import tile_store_turned, tile_turned
+from ._transpose import tile_store_turned, to_lines, to_rows
 
 CACHE_WAY = 4096  # bytes: what lies multiples of it apart meets in one set of the first cache, which holds few
-BLOCK = 256  # terms of a sum in one register: |error| ≤ (BLOCK + K / BLOCK + 2) eps Σ|terms|
 # So many rows, and TILE_ROWS where there are more, have sums of their own: for either, some loops are compiled.
 FEW_ROWS = 4 if TILE_ROWS % 4 == 0 else 2
 _CHUNK = 8 * TILE_ROWS * TILE_VECS  # vectors of sums: eight strips that fill the registers
@@ -40,15 +41,15 @@ _CHUNK = 8 * TILE_ROWS * TILE_VECS  # vectors of sums: eight strips that fill th
 _PLAN = (int, int, int, bool, int, int, int, int, int, int)
 TASK = 2, bool, 2, bool, 2, 1, bool, _PLAN, int, 1, int  # what the task of a product takes
 
-_VECTOR, _SLIM = TileShape(1, 1), TileShape(1, 1, TURNED)
+_VECTOR = TileShape(1, 1)
 # One or two rows of sums in memory, and how many rows of B are added to them at a time: two at a time load and store
 # the sums more often, and take up to a quarter longer; to fetch rows ahead takes longer, too.
 _ONE_SUM, _TWO_SUMS, _SOME_ROWS = TileShape(1, 1), TileShape(2, 1), TileShape(8, 1)
 _SOME_ELEMENTS, _SOME_PAIRS = TileShape(8, 1), TileShape(16, 1)
+_SOME_TURNED = TileShape(4, 1)  # of so many rows or more, each piece of a column that is written is whole
 # More rows of sums in registers: strips of B as wide as these hold.
 _FEW, _MANY = TileShape(FEW_ROWS, 1), TileShape(TILE_ROWS, 1)
 _FEW_STRIP, _MANY_STRIP = TileShape(FEW_ROWS, TILE_ROWS * TILE_VECS // FEW_ROWS), TileShape(TILE_ROWS, TILE_VECS)
-_ONE_TURNED, _FEW_TURNED, _MANY_TURNED = (TileShape(rows, 1, TURNED) for rows in (1, FEW_ROWS, TILE_ROWS))
 
 
 @device
@@ -58,8 +59,8 @@ def rows_meet(array):
 
 
 @device
-def _rows_at_a_time(m, by_rows):
-    if m == 1 or (m == 2 and by_rows):
+def _rows_at_a_time(m):
+    if m <= 2:
         return m
     return FEW_ROWS if m <= FEW_ROWS else TILE_ROWS
 
@@ -69,16 +70,19 @@ def thin_plan(m, n, K, by_rows, like):
     """Columns of a chunk, where in the workspace its sums, totals and spare elements start, and the workspace's size,
     for at most n columns"""
     compact()
-    L, R = lanes(like), _rows_at_a_time(m, by_rows)
-    chunk = min(np.intp(_CHUNK // R * L), (n + 2 * TURNED - 1) // (2 * TURNED) * (2 * TURNED))
+    L, R = lanes(like), _rows_at_a_time(m)
+    if not by_rows:
+        R = ceil_div(m, TILE_ROWS) * TILE_ROWS
+    chunk = min(np.intp(_CHUNK // R * L), ceil_div(n, L) * L)
     sums = (min(K, BLOCK) + 2 * L) * R
     totals = sums + (chunk + L) * 2
-    spare = totals + (chunk + L) * max(R, FEW_ROWS)
-    return chunk, sums, totals, spare, spare + 2 * L * (TURNED + 2)
+    if not by_rows:
+        totals = m * (min(K, np.intp(SPAN)) + L)
+    spare = totals + (chunk + L) * max(R, tile_rows(_SOME_TURNED))
+    return chunk, sums, totals, spare, spare + L * (max(m, TURNED) + 2)
 
 
-_BY_ROWS = 1, int, int, 1, int, int, int, int, int, int, bool  # as the next three take it
-_BY_COLUMNS = 1, int, int, 2, int, int, int, int, int, int, bool
+_BY_ROWS = 1, int, int, 1, int, int, int, int, int, int, bool  # as the next four take it
 
 
 @device
@@ -160,75 +164,6 @@ def many_by_rows(work, a, terms, B, b, stride, columns, t, sums, width, opens):
     _add_strips(_MANY, _MANY_STRIP, work, a, terms, B, b, stride, columns, t, width, opens)
 
 
-@inlined
-def _close_group(total, sums, work, a, B, j, k0, terms, columns, t, width, spare, opens):
-    """The terms that do not fill a vector, and what there was before, for one group of columns."""
-    if terms:
-        at = spare
-        if k0 + terms >= lanes(B):  # a square that lies over the one before, without masks
-            last = k0 + terms - lanes(B)
-            tile_store(tile_turned(B, j * B.shape[1] + last, B.shape[1], columns, None), work, spare, TURNED)
-            at += (k0 - last) * TURNED
-        else:
-            pack(B, terms < 0, j, min(columns, TURNED), k0, terms, np.intp(TURNED), work, spare)
-        for k in range(terms):
-            total = tile_product(total, work, a + k * tile_rows(sums), tile_load(work, at + k * TURNED, 0, _SLIM))
-    if not opens:
-        total = tile_add(tile_load(work, t, width, sums), total)
-    tile_store(total, work, t, width)
-
-
-@device
-def _add_columns(sums, work, a, terms, B, j, k0, columns, t, spare, width, opens):
-    """work[t + p width + q] (+)= Σ_k work[a + k rows + p] · B[j + q, k0 + k], the columns of B transposed"""
-    compact()
-    L, R, stride = lanes(B), tile_rows(sums), B.shape[1]
-    whole = terms // L * L
-    for q in range(0, columns, TURNED):
-        place = (j + q) * stride + k0
-        acc = tile_zeros(B, sums)
-        for k in range(0, whole, L):
-            acc = tile_product(acc, work, a + k * R, tile_turned(B, place + k, stride, columns - q, None))
-        rest = k0 + whole, terms - whole
-        _close_group(acc, sums, work, a + whole * R, B, j + q, *rest, columns - q, t + q, width, spare, opens)
-
-
-@part(*_BY_COLUMNS)
-def one_by_columns(work, a, terms, B, j, k0, columns, t, spare, width, opens):
-    """The same for one row, two groups of columns at a time: a sum waits four cycles for each of its terms. Of 16
-    columns that lie multiples of 4096 bytes apart, the first cache forgets some before they are used: then one group.
-    """
-    compact()
-    L, stride = lanes(B), B.shape[1]
-    whole = terms // L * L
-    both = not rows_meet(B)
-    for q in range(0, columns, 2 * TURNED if both else TURNED):
-        one = (j + q) * stride + k0
-        other = one + min(TURNED, columns - q - 1) * stride
-        total = another = tile_zeros(B, _ONE_TURNED)
-        for k in range(0, whole, L):
-            total = tile_product(total, work, a + k, tile_turned(B, one + k, stride, columns - q, None))
-            if both:
-                turned = tile_turned(B, other + k, stride, columns - q - TURNED, None)
-                another = tile_product(another, work, a + k, turned)
-        rest = k0 + whole, terms - whole
-        factors = _ONE_TURNED, work, a + whole, B
-        _close_group(total, *factors, j + q, *rest, columns - q, t + q, width, spare, opens)
-        if both and columns - q > TURNED:
-            p = q + TURNED
-            _close_group(another, *factors, j + p, *rest, columns - p, t + p, width, spare, opens)
-
-
-@part(*_BY_COLUMNS)
-def few_by_columns(work, a, terms, B, j, k0, columns, t, spare, width, opens):
-    _add_columns(_FEW_TURNED, work, a, terms, B, j, k0, columns, t, spare, width, opens)
-
-
-@part(*_BY_COLUMNS)
-def many_by_columns(work, a, terms, B, j, k0, columns, t, spare, width, opens):
-    _add_columns(_MANY_TURNED, work, a, terms, B, j, k0, columns, t, spare, width, opens)
-
-
 @device
 def add_by_rows(m, work, a, terms, B, b, stride, columns, t, sums, width, opens):
     """The part for m rows beside a B by rows."""
@@ -243,32 +178,23 @@ def add_by_rows(m, work, a, terms, B, b, stride, columns, t, sums, width, opens)
         one_by_rows(*args)
 
 
-@device
-def _add_by_columns(m, work, a, terms, B, j, k0, columns, t, spare, width, opens):
-    """The part for m rows beside a B by columns."""
-    args = work, a, terms, B, j, k0, columns, t, spare, width, opens
-    if m > FEW_ROWS:
-        many_by_columns(*args)
-    elif m > 1:
-        few_by_columns(*args)
-    else:
-        one_by_columns(*args)
-
-
-THIN_PARTS = one_by_rows, two_by_rows, few_by_rows, many_by_rows, one_by_columns, few_by_columns, many_by_columns
+THIN_PARTS = one_by_rows, two_by_rows, few_by_rows, many_by_rows, *DOTS_PARTS
 
 
 @device
 def first_absent_of_thin(m, by_rows, like):
     """Which of the THIN_PARTS, counted from 1, m rows beside a B by rows or by columns need and is not linked, or 0"""
+    if not by_rows:
+        missing = first_absent_of_dots(m, like)
+        return 4 + missing if missing else 0
     if m > FEW_ROWS:
-        missing = 4 * absent(many_by_rows, like) if by_rows else 7 * absent(many_by_columns, like)
+        missing = 4 * absent(many_by_rows, like)
     elif m > 2:
-        missing = 3 * absent(few_by_rows, like) if by_rows else 6 * absent(few_by_columns, like)
+        missing = 3 * absent(few_by_rows, like)
     elif m > 1:
-        missing = 2 * absent(two_by_rows, like) if by_rows else 6 * absent(few_by_columns, like)
+        missing = 2 * absent(two_by_rows, like)
     else:
-        missing = 1 * absent(one_by_rows, like) if by_rows else 5 * absent(one_by_columns, like)
+        missing = 1 * absent(one_by_rows, like)
     return missing
 
 
@@ -287,10 +213,10 @@ def finish_turned(work, t, width, spare, C, j, columns, bias, accumulate):
         target, at = (flat(C), (j + q) * m) if direct else (work, spare)
         if m == 1:
             store(target, at, load(work, t + q))
-        elif m <= FEW_ROWS:
-            tile_store_turned(tile_load(work, t + q, width, _FEW), target, at, m)
+        elif m < tile_rows(_SOME_TURNED):
+            tile_store_turned(tile_load(work, t + q, width, _SOME_TURNED), target, at, m)
         else:
-            tile_store_turned(tile_load(work, t + q, width, _MANY), target, at, m)
+            to_rows(work, t + q, width, target, at, m, L)
         if direct:
             continue
         end = min(L, columns - q) * m
@@ -302,6 +228,32 @@ def finish_turned(work, t, width, spare, C, j, columns, bias, accumulate):
             store_masked(flat(C), place, value, inside)
 
 
+@device
+def _add_by_rows(A, a_by_rows, B, j, m, K, columns, work, left, totals, sums, width):
+    """The totals of some columns from j on, of a B by rows"""
+    compact()
+    for k in range(0, max(K, 1), BLOCK):
+        terms = min(K - k, BLOCK)
+        pack(A, a_by_rows, np.intp(0), m, k, terms, _rows_at_a_time(m), work, left)
+        place = k * B.shape[1] + j
+        add_by_rows(m, work, left, terms, flat(B), place, B.shape[1], columns, totals, sums, width, k == 0)
+
+
+@device
+def _add_by_columns(A, a_by_rows, B, j, m, K, columns, work, left, totals, width):
+    """The same of a B by columns. An A by rows is transposed before."""
+    compact()
+    L = lanes(B)
+    for k0 in range(0, max(K, 1), SPAN):
+        terms, place = min(K - k0, SPAN), j * K + k0
+        factor = flat(A), k0, K
+        if a_by_rows:
+            factor = work, left, terms + L
+            for k in range(0, terms, L):
+                to_lines(A, (k0 + k) * m, m, terms - k, work, left + k, terms + L)
+        add_dots(m, *factor, flat(B), place, K, columns, terms, work, totals, width, k0 == 0)
+
+
 @part(*TASK)
 def thin_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, left):
     """A task of a product of few rows: some columns of C (+)= A B + bias; or of few columns, where Cᵀ is computed."""
@@ -310,22 +262,16 @@ def thin_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work,
     if turned:  # Cᵀ = Bᵀ Aᵀ
         A, a_by_rows, B, b_by_rows = B, b_by_rows, A, a_by_rows
     m, n = (C.shape[1], C.shape[0]) if turned else C.shape
-    j0, N, R = task * most, B.shape[1], _rows_at_a_time(m, b_by_rows)
+    j0 = task * most
     n = min(n - j0, most)
     chunk, sums, totals, spare, _ = thin_plan(m, n, K, b_by_rows, C)
     sums, totals, spare, width = left + sums, left + totals, left + spare, chunk + lanes(C)
     for c in range(0, n, chunk):
-        columns, j, k, opens = min(chunk, n - c), j0 + c, np.intp(0), True
-        while opens or k < K:
-            terms = min(K - k, BLOCK)
-            pack(A, a_by_rows, np.intp(0), m, k, terms, R, work, left)
-            by_rows = work, left, terms, flat(B), k * N + j, N, columns, totals, sums, width, opens
-            by_columns = work, left, terms, B, j, k, columns, totals, spare, width, opens
-            if b_by_rows:
-                add_by_rows(m, *by_rows)
-            else:
-                _add_by_columns(m, *by_columns)
-            opens, k = False, k + terms
+        columns, j = min(chunk, n - c), j0 + c
+        if b_by_rows:
+            _add_by_rows(A, a_by_rows, B, j, m, K, columns, work, left, totals, sums, width)
+        else:
+            _add_by_columns(A, a_by_rows, B, j, m, K, columns, work, left, totals, width)
         if turned:
             finish_turned(work, totals, width, spare, C, j, columns, bias, accumulate)
         else:

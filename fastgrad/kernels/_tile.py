@@ -26,6 +26,8 @@ from ._vec import (
     opaque,
 )
 
+BLOCK = 256  # terms that are summed on their own: |error| ≤ (BLOCK + K / BLOCK + 2) eps Σ|terms|
+SUMS = 4  # that a block is, each of every fourth term, where both factors of a product lie along the sum
 # Accumulators, a row of vectors and a broadcast fill the registers: 32 of 64 bytes with AVX-512; 16 of 32 bytes with
 # AVX2, where a Vec is two; 32 of 16 bytes with NEON, where it is four. A multiply-add takes four cycles and two start
 # in each, so eight accumulators at least keep the units busy. 12 × 2 measured 4 % less than 8 × 3, and pads the rows of
@@ -107,6 +109,14 @@ def repeated_row_pointers(context, builder, array_type, array, at, stride, count
         yield pointer_to(context, builder, array_type, array, at, pointee)
         another = builder.icmp_signed("<", ir.Constant(rows.type, p + 1), rows)
         at = builder.add(at, builder.select(another, stride, ir.Constant(stride.type, 0)))
+
+
+def places(context, builder, array_type, array, at, stride, count, rows):
+    """The same as numbers, of unknown origin: LLVM would step one address for each row from term to term, not one for
+    all."""
+    element = context.get_value_type(array_type.dtype)
+    pointers = repeated_row_pointers(context, builder, array_type, array, at, stride, count, rows, element)
+    return [opaque(builder, builder.ptrtoint(pointer, I64)) for pointer in pointers]
 
 
 def next_to(builder, pointer, count):
@@ -283,28 +293,23 @@ def tile_places(typingctx, shape, A, a, stride, rows):
     count = shape.rows
 
     def codegen(context, builder, sig, args):
-        _, array, a, stride, rows = args
-        element = context.get_value_type(A.dtype)
-        pointers = repeated_row_pointers(context, builder, A, array, a, stride, count, rows, element)
-        # Of unknown origin: LLVM would step one address for each row from term to term, not one number for all.
-        places = [opaque(builder, builder.ptrtoint(pointer, I64)) for pointer in pointers]
-        return context.make_tuple(builder, sig.return_type, places)
+        return context.make_tuple(builder, sig.return_type, places(context, builder, A, *args[1:4], count, args[4]))
 
     return types.UniTuple(types.int64, count)(shape, A, types.intp, types.intp, types.intp), codegen
 
 
 @intrinsic
-def tile_rank1_at(typingctx, tile, places, k, B, b):
-    """tile[p, q] += A[p] · B[b + q] with one rounding, A[p] the element k behind the place of row p."""
+def tile_rank1_at(typingctx, tile, rows_at, k, B, b):
+    """tile[p, q] += A[p] · B[b + q] with one rounding, A[p] the element k behind where row p is."""
 
     def codegen(context, builder, sig, args):
-        total, places_value, k, b_array, b = args
+        total, rows, k, b_array, b = args
         vector = context.get_value_type(tile.vec)
-        places = cgutils.unpack_tuple(builder, places_value)
-        left = (builder.gep(builder.inttoptr(place, vector.element.as_pointer()), [k]) for place in places)
+        rows = cgutils.unpack_tuple(builder, rows)
+        left = (builder.gep(builder.inttoptr(row, vector.element.as_pointer()), [k]) for row in rows)
         return _with_rank1(builder, tile, total, left, pointer_to(context, builder, B, b_array, b, vector))
 
-    return tile(tile, places, types.intp, B, types.intp), codegen
+    return tile(tile, rows_at, types.intp, B, types.intp), codegen
 
 
 @intrinsic

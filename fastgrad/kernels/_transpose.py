@@ -28,7 +28,7 @@ def tile_store_turned(typingctx, tile, array, at, stride):
         for c in range(tile.vecs):
             rows = [builder.extract_value(value, p * tile.vecs + c) for p in range(tile.rows)]
             rows += rows[-1:] * (-len(rows) % quad)
-            squares = [_turned(builder, rows[p : p + quad]) for p in range(0, len(rows), quad)]
+            squares = [squares_turned(builder, rows[p : p + quad]) for p in range(0, len(rows), quad)]
             for q in range(tile.vec.lanes):
                 place = pointer_to(context, builder, array, array_value, at, piece)
                 for k, square in enumerate(squares):
@@ -96,7 +96,7 @@ def _quad_to_lines(typingctx, rows, at, stride, count, lines, to, width):
         pieces = [builder.load(place, align=vec.itemsize) for place in places]
         square = [joined(builder, pieces[p::quad]) for p in range(quad)]
         places = row_pointers(context, builder, lines, lines_value, opaque(builder, to), width, quad, vector)
-        for line, place in zip(_turned(builder, square), places, strict=True):
+        for line, place in zip(squares_turned(builder, square), places, strict=True):
             builder.store(line, place, align=vec.itemsize)
         return context.get_dummy_value()
 
@@ -113,7 +113,7 @@ def _quad_to_rows(typingctx, lines, at, width, rows, to, stride, count):
         vector, quad = context.get_value_type(vec), 16 // vec.itemsize
         places = row_pointers(context, builder, lines, lines_value, opaque(builder, at), width, quad, vector)
         square = [builder.load(place, align=vec.itemsize) for place in places]
-        pieces = [_cut(builder, line) for line in _turned(builder, square)]
+        pieces = [_cut(builder, line) for line in squares_turned(builder, square)]
         for p, place in enumerate(_row_places(context, builder, rows, rows_value, to, stride, count)):
             builder.store(pieces[p % quad][p // quad], place, align=vec.itemsize)
         return context.get_dummy_value()
@@ -189,11 +189,11 @@ def _transposed(builder, pieces):
     lines = []
     for c in range(4):
         square = [joined(builder, [row[c] for row in pieces[p::quad]]) for p in range(quad)]
-        lines += _turned(builder, square)
+        lines += squares_turned(builder, square)
     return lines
 
 
-def _turned(builder, square):
+def squares_turned(builder, square):
     """Vectors of which each 16 bytes and those of the others are a square, with these squares transposed."""
     quad = len(square)
     unit = 1

@@ -11,7 +11,6 @@ from numba import prange
 from ._arrays import borrowed, compact, flag, flat, give_back
 from ._jit import ARITHMETIC, device, kernel
 from ._product import (
-    BLOCK,
     PRODUCT_PARTS,
     ceil_div,
     count_anew,
@@ -25,7 +24,7 @@ from ._product import (
 )
 from ._signature import Signature
 from ._simd import first, lanes, load_masked, select, splat, store_masked
-from ._tile import TileShape, tile_add, tile_load, tile_store, tile_zeros
+from ._tile import BLOCK, TileShape, tile_add, tile_load, tile_store, tile_zeros
 
 AFFINE = Signature("X(...,d) W(m,d) b(m)? -> Y(...,m)")
 AFFINE_VJP = Signature("dY(...,m) X(...,d) W(m,d) -> dX(...,d) dW(m,d) db(m)")
@@ -80,7 +79,7 @@ def affine_tasks(X, W, b, Y, accumulate, cuts, work, own):
 @kernel(AFFINE, cost=_MULTIPLY_ADD, parts=PRODUCT_PARTS, first_absent=_first_absent_of_affine)
 def affine(X, W, b, Y, accumulate, threads):
     """Y[r, s] (+)= Σ_k X[r, k] W[s, k] + b[s]"""
-    cuts = plan(Y, X.shape[1], flag(False), threads)
+    cuts = plan(Y, X.shape[1], flag(False), flag(False), threads)
     workers = min(threads, cuts[0])
     room, start, apart = workspaces(cuts[1:3], workers, Y)
     work = borrowed(Y, room)
@@ -93,7 +92,7 @@ def affine(X, W, b, Y, accumulate, threads):
 @kernel(AFFINE_DX, cost=_MULTIPLY_ADD, parts=PRODUCT_PARTS, first_absent=_first_absent_of_dx)
 def affine_dx(dY, W, dX, accumulate, threads):
     """dX[i, j] (+)= Σ_s dY[i, s] W[s, j]"""
-    cuts = plan(dX, dY.shape[1], flag(False), threads)
+    cuts = plan(dX, dY.shape[1], flag(False), flag(True), threads)
     workers = min(threads, cuts[0])
     room, start, apart = workspaces(cuts[1:3], workers, dX)
     work = borrowed(dX, room)
@@ -107,7 +106,7 @@ def affine_dx(dY, W, dX, accumulate, threads):
 @kernel(AFFINE_DW, cost=_MULTIPLY_ADD, parts=PRODUCT_PARTS, first_absent=_first_absent_of_dw)
 def affine_dw(dY, X, dW, accumulate, threads):
     """dW[i, j] (+)= Σ_r dY[r, i] X[r, j]"""
-    cuts = plan(dW, dY.shape[0], flag(True), threads)
+    cuts = plan(dW, dY.shape[0], flag(True), flag(True), threads)
     workers = min(threads, cuts[0])
     room, start, apart = workspaces(cuts[1:3], workers, dW)
     work = borrowed(dW, room)
@@ -180,7 +179,8 @@ def vjp_tasks(dY, X, W, dX, dW, db, accumulate_dX, accumulate, cuts_dX, cuts_dW,
 @kernel(AFFINE_VJP, cost=2 * _MULTIPLY_ADD, parts=PRODUCT_PARTS, first_absent=_first_absent_of_vjp)
 def affine_vjp(dY, X, W, dX, dW, db, accumulate, threads):
     """dX[i, j] (+)= Σ_s dY[i, s] W[s, j];  dW[i, j] (+)= Σ_r dY[r, i] X[r, j];  db[i] (+)= Σ_r dY[r, i]"""
-    cuts_dX, cuts_dW = plan(dX, dY.shape[1], flag(False), threads), plan(dW, dY.shape[0], flag(True), threads)
+    cuts_dX = plan(dX, dY.shape[1], flag(False), flag(True), threads)
+    cuts_dW = plan(dW, dY.shape[0], flag(True), flag(True), threads)
     workers = min(threads, cuts_dX[0] + cuts_dW[0] + strip_count(db))
     room, start, apart = workspaces(larger(cuts_dX[1:3], cuts_dW[1:3]), workers, dX)
     work = borrowed(dX, room)
@@ -194,7 +194,7 @@ def affine_vjp(dY, X, W, dX, dW, db, accumulate, threads):
 @kernel(AFFINE_JVP, cost=2 * _MULTIPLY_ADD, parts=PRODUCT_PARTS, first_absent=_first_absent_of_affine)
 def affine_jvp(X, W, dX, dW, db, dY, threads):
     """dY[r, s] = Σ_k dX[r, k] W[s, k] + db[s] + Σ_k X[r, k] dW[s, k], a missing tangent being of size 0"""
-    cuts = plan(dY, X.shape[1], flag(False), threads)
+    cuts = plan(dY, X.shape[1], flag(False), flag(False), threads)
     workers = min(threads, cuts[0])
     room, start, apart = workspaces(cuts[1:3], workers, dY)
     work = borrowed(dY, room)

@@ -109,8 +109,9 @@ def _in_blocks(name, signature, accepts, targets):
             of_block = some_rows(target, first, stop), weight, *of_rows
             S = as_rows(memory, stop - first, k)
             dS = S if gradients else some_rows(S, 0, 0)
-            cuts, cuts_dX = plan(S, d, flag(False), threads), plan(dX_block, k, flag(False), threads)
-            cuts_dW = plan(dW, stop - first, flag(True), threads)
+            cuts = plan(S, d, flag(False), flag(False), threads)
+            cuts_dX = plan(dX_block, k, flag(False), flag(True), threads)
+            cuts_dW = plan(dW, stop - first, flag(True), flag(True), threads)
             tasks = cuts_dX[0] + cuts_dW[0] + strip_count(db) if gradients else 0
             workers = min(threads, max(cuts[0], tasks))
             sizes = larger(cuts[1:3], larger(cuts_dX[1:3], cuts_dW[1:3]))
