@@ -88,7 +88,7 @@ def _few_columns(shape, A, a, step, apart, B, b_by_rows, K, sums, C, i0, m, j0, 
     compact()
     N, L, nothing = C.shape[1], tile_width(shape, C), bias[:0]
     total = side + TILE_ROWS * L
-    pack(B, b_by_rows, j0, n, np.intp(0), K, L, work, right)
+    pack(B, b_by_rows, j0, n, np.intp(0), K, np.intp(1), L, work, right)
     if bias.size:  # behind each panel, with zeros where there are no columns
         for q in range(0, n, lanes(C)):
             shift = load_masked(bias, j0 + q, first(C, n - q), splat(C, 0))
@@ -99,7 +99,8 @@ def _few_columns(shape, A, a, step, apart, B, b_by_rows, K, sums, C, i0, m, j0, 
             b = right + q // L * (K * L + L)
             acc = tile_zeros(C, shape)
             for k in range(0, K, BLOCK):
-                left, terms = (A, a + p * apart + k * step, step, apart, rows, fetched), min(K - k, BLOCK)
+                left = A, a + p * apart + k * step, sums * step, step, apart, rows, fetched
+                terms = min(K - k, BLOCK)
                 acc = block_of_tile(shape, *left, work, b + k * L, L, ahead, terms, sums, work, side)
                 if k > 0:
                     acc = tile_add(tile_load(work, total, L, shape), acc)

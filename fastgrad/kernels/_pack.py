@@ -1,14 +1,17 @@
 """What goes into the workspace of a product, and what comes out: panels of its factors, and totals."""
 
+import numpy as np
+
 from ._arrays import compact
-from ._jit import device
+from ._jit import device, inlined
 from ._simd import first, lanes, load, load_masked, select, splat, store, store_masked
-from ._tile import TILE_VECS, TURNED, TileShape, tile_load, tile_store
-from ._transpose import tile_turned
+from ._tile import SUMS, TILE_VECS, TURNED, TileShape, tile_load, tile_store
+from ._transpose import tile_store_dealt, tile_turned
 
 # How a row of a source is spread over panels: that many panels, and vectors in a row of each.
 _GROUP = 4
-_SPREAD_NARROW, _SPREAD_WIDE = TileShape(_GROUP, 1), TileShape(_GROUP, TILE_VECS)
+_SPREAD_SLIM, _SPREAD_NARROW = TileShape(_GROUP, 1, TURNED), TileShape(_GROUP, 1)
+_SPREAD_WIDE = TileShape(_GROUP, TILE_VECS)
 
 
 @device
@@ -17,25 +20,49 @@ def ceil_div(a, b):
 
 
 @device
-def pack(source, by_rows, start, count, k0, terms, width, work, at):
-    """Panels of `width`, the one of i at work[at + i // width · apart:]: each holds, row after row of `width` elements,
-    source[k0 + k, start + i] (by_rows) or source[start + i, k0 + k] for i < count.
+def sum_apart(terms, sums, width, L):
+    """How far in a panel the terms of one sum are from those of the next: L elements further than they are long, for
+    multiples of 4096 bytes would push each other out of the cache, and what is copied of whole vectors to fit in."""
+    return ceil_div(terms, sums) * width + (L if sums == 1 else L + L // SUMS * width)
 
-    Whole vectors are copied: what spills over the end of a row of a panel is overwritten by the next. Panels are L
-    elements further apart than they are long: multiples of 4096 bytes would push each other out of the cache. By rows,
-    four panels at a time: one alone touches too little of each row (half the speed where rows are 4096 bytes apart),
-    all at once are too many streams of writes (as slow).
+
+@inlined
+def _term_at(at, k, sums, each, width):
+    return at + k % SUMS * each + k // SUMS * width if sums > 1 else at + k * width
+
+
+@inlined
+def _terms_at(at, k, sums, each, width):
+    """Where in a panel SUMS terms from k on are."""
+    few = _term_at(at, k, sums, each, width), _term_at(at, k + 1, sums, each, width)
+    return *few, _term_at(at, k + 2, sums, each, width), _term_at(at, k + 3, sums, each, width)
+
+
+@device
+def pack(source, by_rows, start, count, k0, terms, sums, width, work, at):
+    """Panels of `width`, the one of i at work[at + i // width · apart:]: each holds, row after row of `width` elements,
+    source[k0 + k, start + i] (by_rows) or source[start + i, k0 + k] for i < count; first the terms k of the first of so
+    many sums, then those of the second.
+
+    Whole vectors are copied: what spills over the end of a row of a panel is overwritten by the next. By rows, of one
+    sum, four panels at a time: one alone touches too little of each row (half the speed where rows are 4096 bytes
+    apart), all at once are too many streams of writes (as slow).
     """
     compact()
     L, stride = lanes(source), source.shape[1]
     zeros = splat(source, 0)
-    apart = terms * width + L
+    each = sum_apart(terms, sums, width, L)
+    apart = sums * each
     q = 0
     if by_rows:
         vectors, last = ceil_div(width, L) * L, (_GROUP - 1) * width
         while q + last < count and start + q + last + vectors <= stride:
             place, to = k0 * stride + start + q, at + q // width * apart
-            if width <= L:
+            if width <= TURNED:
+                for k in range(terms):
+                    spread = tile_load(source, place + k * stride, width, _SPREAD_SLIM)
+                    tile_store(spread, work, to + k * width, apart)
+            elif width <= L:
                 for k in range(terms):
                     spread = tile_load(source, place + k * stride, width, _SPREAD_NARROW)
                     tile_store(spread, work, to + k * width, apart)
@@ -51,15 +78,16 @@ def pack(source, by_rows, start, count, k0, terms, width, work, at):
                 for k in range(terms):
                     store(work, to + k * width + p, load_masked(source, (k0 + k, start + rest + p), inside, zeros))
     else:
-        step = min(width, TURNED)
+        step, next_to = min(width, TURNED), width if sums > 1 else SUMS * width
         for q in range(0, count, step):
-            place, to = (start + q) * stride + k0, at + q // width * apart + q % width
-            if terms < L:
-                tile_store(tile_turned(source, place, stride, count - q, terms), work, to, width)
-            else:
-                for k_or_more in range(0, terms, L):
-                    k = min(k_or_more, terms - L)  # the last square lies over the one before
-                    tile_store(tile_turned(source, place + k, stride, count - q, None), work, to + k * width, width)
+            place = (start + q) * stride + k0
+            for k_or_more in range(0, terms, L):
+                k = max(np.intp(0), min(k_or_more, terms - L))  # the last square lies over the one before
+                to = _terms_at(at + q // width * apart + q % width, k, sums, each, width)
+                if terms < L:
+                    tile_store_dealt(tile_turned(source, place, stride, count - q, terms), work, to, next_to)
+                else:
+                    tile_store_dealt(tile_turned(source, place + k, stride, count - q, None), work, to, next_to)
 
 
 @device

@@ -34,20 +34,21 @@ NARROW, SLIM = TileShape(TILE_ROWS, 1), TileShape(TILE_ROWS, 1, TURNED)  # for w
 
 
 @inlined
-def block_of_tile(shape, A, a, step, apart, rows, fetched, B, b, stride, ahead, terms, sums, work, side):
-    """tile[p, q] = Σ_k A[a + p apart + k step] · B[b + k stride + q], in so many sums, each of every so manieth term
+def block_of_tile(shape, A, a, hop_a, next_a, apart, rows, fetched, B, b, stride, ahead, terms, sums, work, side):
+    """tile[p, q] = Σ_k A[p, k] · B[b + k stride + q], in so many sums s, each of every so manieth term
 
-    `fetched` and `ahead` elements further on, A and B are fetched. Sums that are added are in work[side:].
+    The terms of sum s of row p begin at A[a + p apart + s next_a] and are hop_a elements from each other. `fetched` and
+    `ahead` elements further on, A and B are fetched. The sums before one are in work[side:].
     """
-    width, hop_a, hop_b = tile_width(shape, B), sums * step, sums * stride
-    places, acc, stop = tile_places(shape, A, a, apart, rows), tile_zeros(B, shape), terms * step
+    width, hop_b = tile_width(shape, B), sums * stride
+    places, acc, stop = tile_places(shape, A, a, apart, rows), tile_zeros(B, shape), b + terms * stride
     # Two terms a turn: a fifth fewer instructions. A core takes as long with more, but not one that it shares: 512³
     # took a quarter longer there, 200³ a third. Four gain no more. In one loop for all, all take 4 to 6 % longer: LLVM
     # has one address for all rows of A, or one number that steps them, if it knows how far the next term is.
     for s in range(sums):
-        for_a, for_b, last, acc = s * step, b + s * stride, stop - hop_a, tile_zeros(B, shape)
-        if apart == 1 and (step == TILE_ROWS or rows >= tile_rows(shape)):
-            while for_a < last:
+        for_a, for_b, last, acc = s * next_a, b + s * stride, stop - hop_b, tile_zeros(B, shape)
+        if apart == 1 and (hop_a == TILE_ROWS or rows >= tile_rows(shape)):
+            while for_b < last:
                 if FETCH_A:
                     tile_prefetch(shape, A, a + for_a + fetched)
                 tile_prefetch(shape, B, for_b + ahead)
@@ -56,21 +57,21 @@ def block_of_tile(shape, A, a, step, apart, rows, fetched, B, b, stride, ahead, 
                 tile_prefetch(shape, B, for_b + ahead)
                 acc = tile_rank1(acc, A, a + for_a, None, rows, B, for_b)
                 for_a, for_b = for_a + hop_a, for_b + hop_b
-        elif step == 1 and sums == 1:
-            while for_a < last:
+        elif hop_a == 1:
+            while for_b < last:
                 tile_prefetch(shape, B, for_b + ahead)
                 acc = tile_rank1_at(acc, places, for_a, B, for_b)
                 tile_prefetch(shape, B, for_b + stride + ahead)
                 acc = tile_rank1_at(acc, places, for_a + 1, B, for_b + stride)
                 for_a, for_b = for_a + 2, for_b + 2 * stride
-        elif step == 1:
-            while for_a < last:
+        elif hop_a == SUMS:
+            while for_b < last:
                 tile_prefetch(shape, B, for_b + ahead)
                 acc = tile_rank1_at(acc, places, for_a, B, for_b)
                 tile_prefetch(shape, B, for_b + hop_b + ahead)
                 acc = tile_rank1_at(acc, places, for_a + SUMS, B, for_b + hop_b)
                 for_a, for_b = for_a + 2 * SUMS, for_b + 2 * hop_b
-        while for_a < stop:
+        while for_b < stop:
             acc = tile_rank1_at(acc, places, for_a, B, for_b)
             for_a, for_b = for_a + hop_a, for_b + hop_b
         if s > 0:
@@ -85,21 +86,20 @@ def tiles(shape, grid, left, right, block, totals, target, bias, accumulate):
     """Adds a block of rank-1 updates to each tile of a grid; those of the last block go to C, with the bias.
 
     grid: whether row by row, rows and columns of tiles, rows of tiles that the totals have.
-    left, right: a factor, where the first tile begins, steps to the next term, to A's next row, and to the next tile.
+    left: A, where the first tile begins, steps to the next term of a sum, to the next sum, row and tile.
+    right: B, where the first tile begins, steps to the next term and tile.
     block: its terms, how many sums they are, whether it is the first, whether the last.
     totals: room for the sums of a tile, where the totals are, how far one from the next.
     target: C, row and column where the first tile begins, row and column at which C's part ends.
     """
     compact()
     (by_row, down, across, tall), (terms, sums, opens, closes), (work, side, t, next_t) = grid, block, totals
-    (A, a, step, apart, next_a), (B, b, stride, next_b), (C, i0, j0, i_end, j_end) = left, right, target
+    (A, a, hop_a, next_sum, apart, next_a), (B, b, stride, next_b), (C, i0, j0, i_end, j_end) = left, right, target
     N, width = C.shape[1], TILE_VECS * lanes(C)
     plain = not accumulate and bias.size == 0
     # A strip of B as it lies touches few bytes of many pages, which the hardware does not see coming: while one passes,
     # the next is fetched.
     ahead = ROWS_AHEAD * stride if stride == width else np.intp(width)
-    # Of A, the panel after the one that passes; but one that passes several times is not to be pushed out by it.
-    fetched = next_a if sums == 1 else ROWS_AHEAD * step
     for outer in range(down if by_row else across):
         for inner in range(across if by_row else down):
             p, q = (outer, inner) if by_row else (inner, outer)
@@ -113,7 +113,7 @@ def tiles(shape, grid, left, right, block, totals, target, bias, accumulate):
                     tile_prefetch(shape, C, c + row * N)
                 if not opens:
                     tile_prefetch(shape, work, total + row * width)
-            left = A, a + p * next_a, step, apart, rows, fetched
+            left = A, a + p * next_a, hop_a, next_sum, apart, rows, next_a
             acc = block_of_tile(shape, *left, B, b + q * next_b, stride, ahead, terms, sums, work, side)
             if not opens:
                 acc = tile_add(tile_load(work, total, width, shape), acc)
@@ -142,7 +142,7 @@ def is_narrow(columns, like):
 def panels(grid, left, right, block, totals, target, bias, accumulate):
     """`tiles`, of the shapes that their rows and columns ask for."""
     compact()
-    (by_row, down, across, tall), (A, a, step, apart, next_a), (B, b, stride, next_b) = grid, left, right
+    (by_row, down, across, tall), (A, a, hop_a, next_sum, apart, next_a), (B, b, stride, next_b) = grid, left, right
     (work, side, t, next_t), (C, i, j, i_end, j_end) = totals, target
     columns, width, v = j_end - j, TILE_VECS * lanes(C), np.intp(0)
     if across == 1 and is_narrow(columns, C):
@@ -163,7 +163,7 @@ def panels(grid, left, right, block, totals, target, bias, accumulate):
         target = C, i, j + q * width, i_end, j_end
         tiles(TILE, (by_row, whole, together, tall), left, right, block, totals, target, bias, accumulate)
         if whole < down:
-            below = A, a + whole * next_a, step, apart, next_a
+            below = A, a + whole * next_a, hop_a, next_sum, apart, next_a
             totals = work, side, totals[2] + whole * next_t, next_t
             target = C, i + whole * TILE_ROWS, j + q * width, i_end, j_end
             tiles(FEW, (by_row, np.intp(1), together, tall), below, right, block, totals, target, bias, accumulate)

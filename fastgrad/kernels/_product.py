@@ -2,9 +2,9 @@
 
 One order of summation for every affine function: blocks of at most BLOCK terms are summed in registers, and the blocks
 are added in order. A block is one sum, a term after the other; or SUMS of every fourth term, added in order, where both
-factors lie along the sum, so that few rows can be multiplied where they lie (`_dots.py`): tiles take 2 % longer for it.
-The order depends on the number of terms and the shape of B alone, so neither the tile's shape nor the tasks into which
-a product is cut change a bit of C.
+factors lie along the sum, so that few rows can be multiplied where they lie (`_dots.py`): tiles take 3 % longer for it
+(5 % for float64, 8 % of 100 terms). The order depends on the number of terms and the shape of B alone, so neither the
+tile's shape nor the tasks into which a product is cut change a bit of C.
 
 A task is a rectangle of C. For each block of terms it packs its columns of B into panels, in the order in which the
 tiles read them, and adds the block to its totals; the last block goes to C. An element of A goes into a whole row of a
@@ -19,7 +19,7 @@ import numpy as np
 from ._arrays import add_to, compact, flat
 from ._few import FEW_TERMS_TILE, are_few_columns, few_columns, few_terms, few_terms_by_columns
 from ._jit import device, inlined
-from ._pack import ceil_div, pack
+from ._pack import ceil_div, pack, sum_apart
 from ._panels import is_narrow, panels
 from ._parts import absent, part
 from ._simd import lanes, splat, store
@@ -47,7 +47,8 @@ else:  # a panel of B stays in the first cache, and strips as narrow come slowly
     # 12.2 ms, packed 7.6
     UNPACKED_BYTES, PACK_A, UNPACKED_PANELS, ROW_OF_PANELS, FEW_TERMS_OF_STRIPS = 2**23, True, 15, 2**17, 24
 FEW_COLUMNS = 6  # or less: a B by rows is turned, to lie along the sum
-DOTS_ROWS = 2 * TILE_ROWS  # or less, where B lies along the sum, do not pay for transposing it
+DOTS_ROWS = 3 * TILE_ROWS  # or less, where B lies along the sum, do not pay for transposing it
+DOTS_COLUMNS = 12  # or less: the same for A, or they leave many lanes idle
 FEW_TERMS = 24  # or less: C is written from end to end, and a B by columns is transposed as a whole
 
 _REGISTERS = TILE_ROWS * TILE_VECS
@@ -85,7 +86,7 @@ def _large_plan(m, n, L, itemsize, threads):
 @device
 def sums_of_block(a_by_rows, b_by_rows, n, K):
     """How many sums side by side a block of K terms is, for n columns."""
-    along = not b_by_rows or (n <= FEW_COLUMNS and not a_by_rows)
+    along = not a_by_rows and (n <= FEW_COLUMNS or not b_by_rows)
     return np.intp(SUMS if along and K > FEW_TERMS else 1)
 
 
@@ -96,8 +97,8 @@ def is_turned(a_by_rows, b_by_rows, m, n, K, itemsize):
         return n <= TILE_ROWS and n < m
     if b_by_rows:
         return sums_of_block(a_by_rows, b_by_rows, n, K) > 1
-    idle = n <= DOTS_ROWS and 2 * ((n - 1) % (VECTOR_BYTES // itemsize)) < VECTOR_BYTES // itemsize
-    return idle and n < m and not a_by_rows and K > FEW_TERMS
+    fill = (n + 1) % (VECTOR_BYTES // itemsize) <= 1  # vectors, or nearly: 7 or 8 columns of float64
+    return n <= DOTS_COLUMNS and n < m and not fill and not a_by_rows and K > FEW_TERMS
 
 
 @device
@@ -139,7 +140,9 @@ def plan(C, K, a_by_rows, b_by_rows, threads):
         rows, columns, across, tasks = _large_plan(m, n, L, C.itemsize, threads)
     tall, wide, block = rows // TILE_ROWS, ceil_div(columns, TILE_VECS * L), min(K, BLOCK)
     group = max(np.intp(1), min(tall, np.intp(GROUP // (BLOCK * TILE_ROWS * C.itemsize))))
-    right = (group * (block * TILE_ROWS + L) + L * TILE_ROWS + 2 * L) // L * L
+    sums = sums_of_block(a_by_rows, b_by_rows, n, K)
+    panel = sums * sum_apart(block, sums, np.intp(TILE_ROWS), L)
+    right = (group * panel + L * TILE_ROWS + 2 * L) // L * L
     packed = wide if tall > 1 or K <= FEW_TERMS else np.intp(1)
     held = K if are_few_columns(columns, K, C) else block
     totals = right + packed * TILE_VECS * (held * L + L) + L * TILE_VECS * L
@@ -208,24 +211,26 @@ def blocks(
     unpacked = np.intp(0)
     if b_by_rows and m <= UNPACKED_ROWS and B.size * C.itemsize <= UNPACKED_BYTES:
         unpacked = n // width if n % L else wide
+    one = np.intp(1)
     pack_A = wide > UNPACKED_PANELS and (PACK_A or rows_meet(A))
     source = flat(A)
     if pack_A:
-        source, apart, step = work, np.intp(1), np.intp(TILE_ROWS)
+        source, apart, step = work, one, np.intp(TILE_ROWS)
     by_row = min(K, BLOCK) * wide * width * C.itemsize <= ROW_OF_PANELS
     next_t = TILE_ROWS * width if K > BLOCK else np.intp(0)
     for k0 in range(0, max(K, 1), BLOCK):
         terms = min(K - k0, BLOCK)
         block = terms, sums, k0 == 0, k0 + BLOCK >= K
         if tall > 1:
-            pack(B, b_by_rows, j0 + unpacked * width, n - unpacked * width, k0, terms, width, work, right)
+            pack(B, b_by_rows, j0 + unpacked * width, n - unpacked * width, k0, terms, one, width, work, right)
         for p0 in range(0, tall, group):
             down, i = min(group, tall - p0), i0 + p0 * TILE_ROWS
-            factor = source, i * apart + k0 * step, step, apart, TILE_ROWS * apart
+            factor = source, i * apart + k0 * step, sums * step, step, apart, TILE_ROWS * apart
             if pack_A:
                 rows = min(i0 + m - i, down * TILE_ROWS)
-                pack(A, a_by_rows, i, rows, k0, terms, np.intp(TILE_ROWS), work, left)
-                factor = source, left, step, apart, terms * TILE_ROWS + L
+                pack(A, a_by_rows, i, rows, k0, terms, sums, np.intp(TILE_ROWS), work, left)
+                next_sum = sum_apart(terms, sums, np.intp(TILE_ROWS), L)
+                factor = source, left, step, next_sum, apart, sums * next_sum
             q = np.intp(0)
             while q < wide:
                 across, j, next_b = np.intp(1), j0 + q * width, terms * width + L
@@ -235,7 +240,7 @@ def blocks(
                     across, other = max(whole - q, across), (work, right + (q - unpacked) * next_b, width, next_b)
                 else:
                     other = work, right, width, next_b
-                    pack(B, b_by_rows, j, min(j0 + n - j, width), k0, terms, width, work, right)
+                    pack(B, b_by_rows, j, min(j0 + n - j, width), k0, terms, one, width, work, right)
                 totals = work, side, side + _REGISTERS * L + (q * tall + p0) * next_t, next_t
                 to = C, i, j, i0 + m, j0 + n
                 panels((by_row, down, across, tall), factor, other, block, totals, to, bias, accumulate)

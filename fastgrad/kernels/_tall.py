@@ -161,7 +161,7 @@ def _sums_of_task(A, B, k0, stop, together, work, t, size, stride, own):
     compact()
     L, (K, columns), rows = lanes(B), B.shape, A.shape[1]
     if is_by_whole_rows(rows, columns):
-        pack(A, flag(True), np.intp(0), rows, k0, stop - k0, rows, work, own)
+        pack(A, flag(True), np.intp(0), rows, k0, stop - k0, np.intp(1), rows, work, own)
         add_by_rows(rows, work, own, stop - k0, flat(B), k0 * columns, columns, columns, t, t, stride, flag(True))
     elif together == 1 or stop - k0 < together * BLOCK or (stop - 1) * columns + L > K * columns:
         for k in range(k0, stop, BLOCK):

@@ -234,7 +234,7 @@ def _add_by_rows(A, a_by_rows, B, j, m, K, columns, work, left, totals, sums, wi
     compact()
     for k in range(0, max(K, 1), BLOCK):
         terms = min(K - k, BLOCK)
-        pack(A, a_by_rows, np.intp(0), m, k, terms, _rows_at_a_time(m), work, left)
+        pack(A, a_by_rows, np.intp(0), m, k, terms, np.intp(1), _rows_at_a_time(m), work, left)
         place = k * B.shape[1] + j
         add_by_rows(m, work, left, terms, flat(B), place, B.shape[1], columns, totals, sums, width, k == 0)
 

@@ -1,7 +1,7 @@
 """Transposing in registers: tiles as they are read or written, and squares from memory to memory."""
 
 from llvmlite import ir
-from numba.core import types
+from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from ._arrays import flat
@@ -67,6 +67,26 @@ def tile_turned(typingctx, source, at, stride, rows, terms):
         return value
 
     return tile(source, *(types.intp,) * 3, terms), codegen
+
+
+@intrinsic
+def tile_store_dealt(typingctx, tile, array, starts, stride):
+    """array[starts[p % n] + p // n · stride + q] = tile[p, q] for n starts, row after row"""
+    count = len(starts)
+
+    def codegen(context, builder, sig, args):
+        value, array_value, starts_value, stride = args
+        vector = context.get_value_type(tile.vec)
+        places = [
+            row_pointers(context, builder, array, array_value, at, stride, -(-tile.rows // count), vector)
+            for at in cgutils.unpack_tuple(builder, starts_value)
+        ]
+        for row, c, place in tile.registers():
+            pointer = next_to(builder, places[row % count][row // count], c)
+            builder.store(builder.extract_value(value, place), pointer, align=tile.vec.itemsize)
+        return context.get_dummy_value()
+
+    return types.none(tile, array, starts, types.intp), codegen
 
 
 def _first_pieces(builder, places, vec, terms):
