@@ -183,3 +183,22 @@ def test_rows_are_read_transposed(dtype):
             part(last, 0, count, terms, target)
             np.testing.assert_array_equal(target[:terms], last[[min(p, len(last) - 1) for p in range(rows)]].T)
             assert (target[terms:] == 0).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("rows", "starts"), [(8, (3, 200, 100, 300)), (16, (0, 70, 140, 210)), (6, (9, 100))])
+def test_rows_are_dealt_to_several_places(dtype, rows, starts):
+    shape, stride = tile.TileShape(rows, 1, 8), 9
+    load, dealt, flat = tile.tile_load, _transpose.tile_store_dealt, _arrays.flat
+
+    @numba.njit
+    def run(source, target, starts):
+        dealt(load(flat(source), 0, source.shape[1], shape), target, starts, stride)
+
+    source, target = np.arange(rows * 8, dtype=dtype).reshape(rows, 8), np.full(400, -1, dtype)
+    expected = target.copy()
+    for row, line in enumerate(source):
+        at = starts[row % len(starts)] + row // len(starts) * stride
+        expected[at : at + 8] = line
+    run(source, target, starts)
+    np.testing.assert_array_equal(target, expected)
