@@ -140,21 +140,22 @@ def blocked_sum(left, right, sums=1):
     return total
 
 
-@pytest.mark.parametrize("terms", [0, 1, 2, 24, 25, 27, 255, 256, 257, 700])
+@pytest.mark.parametrize("terms", [0, 1, 2, 24, 25, 27, 48, 49, 51, 255, 256, 257, 700])
 def test_the_order_of_sums_is_the_promised_one(terms):
     rng = np.random.default_rng(terms)
     a, b = rng.standard_normal(terms), rng.standard_normal(terms)
-    ones, one_by_one = np.ones((3, terms)), blocked_sum(a, b)
-    side_by_side = blocked_sum(a, b, 4) if terms > 24 else one_by_one
-    assert fg.affine(a * ones, b * np.ones((5, terms)))[2, 4] == side_by_side
-    assert fg.affine_dx(a * ones, b[:, None] * np.ones((terms, 6)))[2, 4] == side_by_side
-    assert fg.affine_dx(a * ones, b[:, None] * np.ones((terms, 7)))[2, 4] == one_by_one
+    ones, one_by_one, side_by_side = np.ones((3, terms)), blocked_sum(a, b), blocked_sum(a, b, 4)
+    for columns in (1, 4, 5, 6, 7, 40):
+        of_rows = side_by_side if terms > (24 if columns <= 4 else 48) else one_by_one
+        assert (fg.affine(a * ones, b * np.ones((columns, terms))) == of_rows).all()
+        expected = of_rows if columns <= 6 else one_by_one
+        assert (fg.affine_dx(a * ones, b[:, None] * np.ones((terms, columns))) == expected).all()
     assert fg.affine_dw(a[:, None] * np.ones((terms, 3)), b[:, None] * np.ones((terms, 5)))[2, 4] == one_by_one
     assert fg.affine_db(a[:, None] * np.ones((terms, 3)))[2] == blocked_sum(a, np.ones(terms))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("terms", [1, 7, 24, 25, 26, 27, 28, 255, 256, 257, 259, 1030, 4099])
+@pytest.mark.parametrize("terms", [1, 7, 24, 25, 28, 48, 49, 50, 51, 52, 255, 256, 257, 259, 1030, 4099])
 def test_a_row_alone_has_the_bits_it_has_in_a_batch(dtype, terms):
     """Whichever of the ways to multiply few rows, few columns or many is taken, also where products underflow to −0."""
     rng = np.random.default_rng(terms)

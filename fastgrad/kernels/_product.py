@@ -49,7 +49,8 @@ else:  # a panel of B stays in the first cache, and strips as narrow come slowly
 FEW_COLUMNS = 6  # or less: a B by rows is turned, to lie along the sum
 DOTS_ROWS = 3 * TILE_ROWS  # or less, where B lies along the sum, do not pay for transposing it
 DOTS_COLUMNS = 12  # or less: the same for A, or they leave many lanes idle
-FEW_TERMS = 24  # or less: C is written from end to end, and a B by columns is transposed as a whole
+# So many terms or less: C is written from end to end. A B by columns is transposed as a whole, unless it has FEWEST.
+FEW_TERMS, FEW_TERMS_BY_COLUMNS, FEWEST = 24, 48, 4
 
 _REGISTERS = TILE_ROWS * TILE_VECS
 
@@ -87,7 +88,8 @@ def _large_plan(m, n, L, itemsize, threads):
 def sums_of_block(a_by_rows, b_by_rows, n, K):
     """How many sums side by side a block of K terms is, for n columns."""
     along = not a_by_rows and (n <= FEW_COLUMNS or not b_by_rows)
-    return np.intp(SUMS if along and K > FEW_TERMS else 1)
+    most = FEW_TERMS if n <= FEWEST else FEW_TERMS_BY_COLUMNS
+    return np.intp(SUMS if along and most < K else 1)
 
 
 @device
@@ -95,23 +97,27 @@ def is_turned(a_by_rows, b_by_rows, m, n, K, itemsize):
     """Whether Cᵀ is computed in place of C: few columns leave most lanes idle."""
     if a_by_rows and b_by_rows:
         return n <= TILE_ROWS and n < m
-    if b_by_rows:
-        return sums_of_block(a_by_rows, b_by_rows, n, K) > 1
+    if b_by_rows or a_by_rows:
+        return b_by_rows and sums_of_block(a_by_rows, b_by_rows, n, K) > 1
     fill = (n + 1) % (VECTOR_BYTES // itemsize) <= 1  # vectors, or nearly: 7 or 8 columns of float64
-    return n <= DOTS_COLUMNS and n < m and not fill and not a_by_rows and K > FEW_TERMS
+    return n <= DOTS_COLUMNS and n < m and not fill and sums_of_block(a_by_rows, b_by_rows, n, K) > 1
 
 
 @device
 def is_thin(a_by_rows, b_by_rows, m, n, K, itemsize):
     """Whether a product is one of `_thin.py`."""
-    few = m <= TILE_ROWS and not _are_few_terms(K, n, itemsize) if b_by_rows else m <= DOTS_ROWS and K > FEW_TERMS
+    if b_by_rows:
+        few = m <= TILE_ROWS and not _are_few_terms(b_by_rows, K, n, itemsize)
+    else:
+        few = m <= DOTS_ROWS and (a_by_rows or sums_of_block(a_by_rows, b_by_rows, n, K) > 1)
     return few or is_turned(a_by_rows, b_by_rows, m, n, K, itemsize)
 
 
 @device
-def _are_few_terms(K, n, itemsize):
+def _are_few_terms(b_by_rows, K, n, itemsize):
     """Whether so few terms, for n columns, are a product of `few_terms` whatever else."""
-    return K <= FEW_TERMS and n * itemsize >= VECTOR_BYTES
+    most = FEW_TERMS if b_by_rows else FEW_TERMS_BY_COLUMNS
+    return most >= K and n * itemsize >= VECTOR_BYTES
 
 
 @device
@@ -143,7 +149,7 @@ def plan(C, K, a_by_rows, b_by_rows, threads):
     sums = sums_of_block(a_by_rows, b_by_rows, n, K)
     panel = sums * sum_apart(block, sums, np.intp(TILE_ROWS), L)
     right = (group * panel + L * TILE_ROWS + 2 * L) // L * L
-    packed = wide if tall > 1 or K <= FEW_TERMS else np.intp(1)
+    packed = wide if tall > 1 or K <= FEW_TERMS_BY_COLUMNS else np.intp(1)
     held = K if are_few_columns(columns, K, C) else block
     totals = right + packed * TILE_VECS * (held * L + L) + L * TILE_VECS * L
     size = totals + ((tall * wide if K > BLOCK else 1) + 1) * _REGISTERS * L
@@ -262,7 +268,7 @@ def tiled_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work
     strip = tile_width(FEW_TERMS_TILE, C)
     sums = sums_of_block(a_by_rows, b_by_rows, N, K)
     filled = n >= strip and 10 * ceil_div(n, strip) * strip <= 13 * n
-    few = _are_few_terms(K, n, C.itemsize)
+    few = _are_few_terms(b_by_rows, K, n, C.itemsize)
     if b_by_rows and (few or (K <= FEW_TERMS_OF_STRIPS and filled)) and not accumulate:
         few_terms(flat(A), i0 * apart, step, apart, flat(B), j0, B.shape[1], K, C, i0, m, j0, n, bias)
     elif few and not b_by_rows and not accumulate:
