@@ -127,7 +127,7 @@ def test_vjp_is_the_adjoint_of_jvp(problem, seed):
 
 def blocked_sum(left, right, sums=1):
     """Σ left·right as the kernels promise it: fused multiply-adds in blocks of 256, the blocks added in order; each of
-    them in so many sums of every so manieth term, added in order."""
+    them as so many sums, that of s of the terms s, s + sums, s + 2 sums, …, added in order."""
     total = None
     for start in range(0, max(len(left), 1), 256):
         block = None

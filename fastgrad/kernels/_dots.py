@@ -19,8 +19,8 @@ from ._vec import I64, broadcast, call, compile_time, cpu_features, joined, mask
 
 SPAN = 16 * BLOCK  # terms that are multiplied at a time: what is read stays in the caches for other rows
 
-# Registers as wide as the CPU's where rows share what is read, and of 32 bytes for one row, which reads as fast as
-# memory gives. Together with the addresses of rows and columns, for which there are fewer registers, they fill these.
+# Registers as wide as the CPU's where rows share what is read; of 32 bytes for one row or two, which read as fast as
+# memory gives. The addresses of all rows and columns are in registers, too, of which there are fewer.
 _WIDE = 64 if "avx512f" in cpu_features() else 32
 
 

@@ -34,11 +34,11 @@ NARROW, SLIM = TileShape(TILE_ROWS, 1), TileShape(TILE_ROWS, 1, TURNED)  # for w
 
 
 @inlined
-def block_of_tile(shape, A, a, hop_a, next_a, apart, rows, fetched, B, b, stride, ahead, terms, sums, work, side):
-    """tile[p, q] = Σ_k A[p, k] · B[b + k stride + q], in so many sums s, each of every so manieth term
+def block_of_tile(shape, A, a, hop_a, next_sum, apart, rows, fetched, B, b, stride, ahead, terms, sums, work, side):
+    """tile[p, q] = Σ_k A[p, k] · B[b + k stride + q], as so many sums, that of s of the terms s, s + sums, s + 2 sums, …
 
-    The terms of sum s of row p begin at A[a + p apart + s next_a] and are hop_a elements from each other. `fetched` and
-    `ahead` elements further on, A and B are fetched. The sums before one are in work[side:].
+    The terms of sum s of row p begin at A[a + p apart + s next_sum] and are hop_a elements from each other. `fetched`
+    and `ahead` elements further on, A and B are fetched. The total of the sums so far is in work[side:].
     """
     width, hop_b = tile_width(shape, B), sums * stride
     places, acc, stop = tile_places(shape, A, a, apart, rows), tile_zeros(B, shape), b + terms * stride
@@ -46,7 +46,7 @@ def block_of_tile(shape, A, a, hop_a, next_a, apart, rows, fetched, B, b, stride
     # took a quarter longer there, 200³ a third. Four gain no more. In one loop for all, all take 4 to 6 % longer: LLVM
     # has one address for all rows of A, or one number that steps them, if it knows how far the next term is.
     for s in range(sums):
-        for_a, for_b, last, acc = s * next_a, b + s * stride, stop - hop_b, tile_zeros(B, shape)
+        for_a, for_b, last, acc = s * next_sum, b + s * stride, stop - hop_b, tile_zeros(B, shape)
         if apart == 1 and (hop_a == TILE_ROWS or rows >= tile_rows(shape)):
             while for_b < last:
                 if FETCH_A:

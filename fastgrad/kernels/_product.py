@@ -47,7 +47,7 @@ else:  # a panel of B stays in the first cache, and strips as narrow come slowly
     # 12.2 ms, packed 7.6
     UNPACKED_BYTES, PACK_A, UNPACKED_PANELS, ROW_OF_PANELS, FEW_TERMS_OF_STRIPS = 2**23, True, 15, 2**17, 24
 FEW_COLUMNS = 6  # or less: a B by rows is turned, to lie along the sum
-DOTS_ROWS = 3 * TILE_ROWS  # or less, where B lies along the sum, do not pay for transposing it
+DOTS_ROWS = 18 if TILE_VECS == 1 else 16  # or less, where B lies along the sum, do not pay for transposing it
 DOTS_COLUMNS = 12  # or less: the same for A, or they leave many lanes idle
 # So many terms or less: C is written from end to end. A B by columns is transposed as a whole, unless it has FEWEST.
 FEW_TERMS, FEW_TERMS_BY_COLUMNS, FEWEST = 24, 48, 4
@@ -186,26 +186,7 @@ def take_number(room):
 
 @device
 def blocks(
-    A,
-    a_by_rows,
-    step,
-    apart,
-    B,
-    b_by_rows,
-    K,
-    sums,
-    C,
-    i0,
-    m,
-    j0,
-    n,
-    bias,
-    accumulate,
-    work,
-    left,
-    right,
-    side,
-    group,
+    A, a_by_rows, step, apart, B, b_by_rows, K, sums, C, i0, m, j0, n, bias, accumulate, work, left, right, side, group
 ):
     """Rows i0 to i0 + m, columns j0 to j0 + n of C (+)= A B + bias, one block of terms after the other."""
     compact()
@@ -217,9 +198,8 @@ def blocks(
     unpacked = np.intp(0)
     if b_by_rows and m <= UNPACKED_ROWS and B.size * C.itemsize <= UNPACKED_BYTES:
         unpacked = n // width if n % L else wide
-    one = np.intp(1)
     pack_A = wide > UNPACKED_PANELS and (PACK_A or rows_meet(A))
-    source = flat(A)
+    source, one = flat(A), np.intp(1)
     if pack_A:
         source, apart, step = work, one, np.intp(TILE_ROWS)
     by_row = min(K, BLOCK) * wide * width * C.itemsize <= ROW_OF_PANELS
