@@ -35,7 +35,7 @@ NARROW, SLIM = TileShape(TILE_ROWS, 1), TileShape(TILE_ROWS, 1, TURNED)  # for w
 
 @inlined
 def block_of_tile(shape, A, a, hop_a, next_sum, apart, rows, fetched, B, b, stride, ahead, terms, sums, work, side):
-    """tile[p, q] = Σ_k A[p, k] · B[b + k stride + q], as so many sums, that of s of the terms s, s + sums, s + 2 sums, …
+    """tile[p, q] = Σ_k A[p, k] · B[b + k stride + q], as so many sums, that of s of the terms s, s + sums, …
 
     The terms of sum s of row p begin at A[a + p apart + s next_sum] and are hop_a elements from each other. `fetched`
     and `ahead` elements further on, A and B are fetched. The total of the sums so far is in work[side:].
