@@ -278,7 +278,7 @@ def first_absent_of_product(a_by_rows, b_by_rows, m, n, K, like):
         return 1 if absent(tiled_task, like) else 0
     elif absent(thin_task, like):
         return 2
-    turned = is_turned(a_by_rows, b_by_rows, m, n, K, like.itemsize) or (a_by_rows and b_by_rows and n < m)
+    turned = is_turned(a_by_rows, b_by_rows, m, n, K, like.itemsize)
     missing = first_absent_of_thin(n if turned else m, a_by_rows if turned else b_by_rows, like)
     return 2 + missing if missing else 0
 
