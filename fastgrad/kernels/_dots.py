@@ -157,7 +157,7 @@ def dots_store(typingctx, tile, array, at, stride, opens):
     return types.none(tile, array, types.intp, types.intp, types.boolean), codegen
 
 
-_ARGUMENTS = 1, int, int, int, 1, int, int, int, int, 1, int, int, bool  # as the next five take it
+_ARGUMENTS = 1, int, int, int, 1, int, int, int, int, 1, int, int, bool  # as the next four parts take it
 
 
 @inlined
