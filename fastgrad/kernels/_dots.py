@@ -6,14 +6,25 @@ wants side by side. Columns are read a few at a time and from end to end.
 """
 
 from llvmlite import ir
-from numba.core import cgutils, types
+from numba.core import types
 from numba.extending import intrinsic
 
 from ._arrays import compact
 from ._jit import device, inlined
 from ._pack import ceil_div
 from ._parts import absent, part
-from ._tile import BLOCK, SUMS, TILE_ROWS, Tile, places, row_pointers, tile_places, tile_rows, tile_zeros
+from ._tile import (
+    BLOCK,
+    SUMS,
+    TILE_ROWS,
+    Tile,
+    elements_behind,
+    places,
+    row_pointers,
+    tile_places,
+    tile_rows,
+    tile_zeros,
+)
 from ._transpose import squares_turned
 from ._vec import I64, broadcast, call, compile_time, cpu_features, joined, masked_load, taken
 
@@ -81,11 +92,10 @@ def _with_products(builder, tile, total, left, right):
     return total
 
 
-def _pieces(builder, behind, k, piece):
+def _pieces(builder, places, k, piece):
     """Pointers to the pieces k elements behind these places."""
-    for place in cgutils.unpack_tuple(builder, behind):
-        element = builder.gep(builder.inttoptr(place, piece.element.as_pointer()), [k])
-        yield builder.bitcast(element, piece.as_pointer())
+    for pointer in elements_behind(builder, places, k, piece.element):
+        yield builder.bitcast(pointer, piece.as_pointer())
 
 
 @intrinsic

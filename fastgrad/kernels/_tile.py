@@ -119,6 +119,12 @@ def places(context, builder, array_type, array, at, stride, count, rows):
     return [opaque(builder, builder.ptrtoint(pointer, I64)) for pointer in pointers]
 
 
+def elements_behind(builder, places, k, element):
+    """Pointers to the elements k behind each of a tuple of such places."""
+    for place in cgutils.unpack_tuple(builder, places):
+        yield builder.gep(builder.inttoptr(place, element.as_pointer()), [k])
+
+
 def next_to(builder, pointer, count):
     return builder.gep(pointer, [ir.Constant(I32, count)])
 
@@ -305,8 +311,7 @@ def tile_rank1_at(typingctx, tile, rows_at, k, B, b):
     def codegen(context, builder, sig, args):
         total, rows, k, b_array, b = args
         vector = context.get_value_type(tile.vec)
-        rows = cgutils.unpack_tuple(builder, rows)
-        left = (builder.gep(builder.inttoptr(row, vector.element.as_pointer()), [k]) for row in rows)
+        left = elements_behind(builder, rows, k, vector.element)
         return _with_rank1(builder, tile, total, left, pointer_to(context, builder, B, b_array, b, vector))
 
     return tile(tile, rows_at, types.intp, B, types.intp), codegen
