@@ -49,7 +49,8 @@ else:  # a panel of B stays in the first cache, and strips as narrow come slowly
 FEW_COLUMNS = 6  # or less: a B by rows is turned, to lie along the sum
 DOTS_ROWS = 18 if TILE_VECS == 1 else 16  # or less, where B lies along the sum, do not pay for transposing it
 DOTS_COLUMNS = 12  # or less: the same for A, or they leave many lanes idle
-# So many terms or less: C is written from end to end. A B by columns is transposed as a whole, unless it has FEWEST.
+# So many terms or less: C is written from end to end, after a B by columns has been transposed as a whole. With FEWEST
+# columns or less, dots pay from more than FEW_TERMS on.
 FEW_TERMS, FEW_TERMS_BY_COLUMNS, FEWEST = 24, 48, 4
 
 _REGISTERS = TILE_ROWS * TILE_VECS
