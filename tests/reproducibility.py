@@ -107,6 +107,7 @@ def all_bits(dtypes, threads):
     """Hashes by function and dtype: of small problems, and of large ones for each number of threads."""
     found, in_parallel = {}, set()
     run_large = _jit._run_large
+    _jit._first = _jit._IF_SMALL  # one core asks, too
 
     def counted(entry, parallel, args, status):
         _jit._pays = _jit._LARGE  # workqueue, which is slow to start, takes what OpenMP takes

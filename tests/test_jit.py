@@ -23,8 +23,10 @@ KERNELS = [
 
 @pytest.fixture
 def large(monkeypatch):
-    """Whether each call since was large enough to run in parallel; it is from now on, whatever the threading layer."""
+    """Whether each call since was large enough to run in parallel; it is from now on, whatever the threading layer and
+    the number of cores."""
     monkeypatch.setattr(_jit, "_pays", _jit._LARGE)
+    monkeypatch.setattr(_jit, "_first", _jit._IF_SMALL)
     calls, run_large = [], _jit._run_large
     monkeypatch.setattr(_jit, "_run_large", lambda *args: (calls.append(True), run_large(*args)))
     return calls
@@ -44,7 +46,7 @@ def test_serial_and_parallel_have_the_same_bits(function, dtype, large, monkeypa
         rows *= 2
         results(function, dtype, rows)
     with monkeypatch.context() as serially:
-        serially.setattr(_jit, "_pays", _jit._NEVER)
+        serially.setattr(_jit, "_first", _jit._ANY)
         serial = results(function, dtype, rows)
     before = numba.get_num_threads()
     for threads in range(1, numba.config.NUMBA_NUM_THREADS + 1):
@@ -176,9 +178,10 @@ def test_a_forked_child_works(layer):
         expected = fg.affine(X, X)
 
         def child(_):
-            return _jit._pays == _jit._NEVER and np.array_equal(fg.affine(X, X), expected)
+            return _jit._first == _jit._ANY and np.array_equal(fg.affine(X, X), expected)
 
         with multiprocessing.get_context("fork").Pool(2) as pool:
-            print(_jit._pays != _jit._NEVER and all(pool.map(child, range(4))))
+            print(_jit._first == _jit._IF_SMALL and all(pool.map(child, range(4))))
     """
-    assert run(code, NUMBA_THREADING_LAYER=layer, PYTHONWARNINGS="ignore::DeprecationWarning") == "True"
+    environment = {"NUMBA_THREADING_LAYER": layer, "NUMBA_NUM_THREADS": "2", "PYTHONWARNINGS": "ignore::DeprecationWarning"}
+    assert run(code, **environment) == "True"

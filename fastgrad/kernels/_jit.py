@@ -36,15 +36,16 @@ _INTEGERS = np.dtype(np.int64)
 
 # What an entry is told: to run small work only, or any, by Python, which has the GIL, or by compiled code.
 _IF_SMALL, _ANY, ANY_COMPILED = range(3)
-# What it returns, and what it never does: from _ABSENT on, which part it needs first.
-_MISFIT, _DONE, _LARGE, _HUGE, _NEVER, _ABSENT = range(6)
+# What it returns: from _ABSENT on, which part it needs first.
+_MISFIT, _DONE, _LARGE, _HUGE, _ABSENT = range(5)
 # Nanoseconds that pay for other Python threads to go on; for a parallel region; under workqueue for one.
 _RELEASED_WORK, _LARGE_WORK, _HUGE_WORK = 2_000, 10_000, 1_000_000
 
 
 _region = threading.Lock()
 _serial_callers: set[int] = set()  # the Python threads that are in a serial binary with large work
-_pays = _LARGE  # what is run in parallel: workqueue is known after the first time, and a forked child never
+_pays = _LARGE  # what is run in parallel: workqueue is known after the first time
+_first = _ANY if numba.config.NUMBA_NUM_THREADS == 1 else _IF_SMALL  # what an entry is told by Python first
 
 
 class NotPlainError(TypeError):
@@ -120,7 +121,7 @@ def kernel(signature, cost, accepts=anything, options=None, parts=(), first_abse
         def finish(status, *args):
             while status >= _ABSENT:
                 parts[status - _ABSENT].link(args[0].dtype)
-                status = entry(*args, _IF_SMALL)
+                status = entry(*args, _first)
             if status in (_LARGE, _HUGE):
                 _run_large(entry, parallel, args, status)
             return status != _MISFIT
@@ -157,15 +158,15 @@ def _caller(count, entry, finish):
     """A function of `count` arguments that runs small work, and hands over what is large or does not fit. Through
     *args a call would take 0.1 µs more."""
     return {
-        2: lambda a, b: (s := entry(a, b, _IF_SMALL)) == _DONE or finish(s, a, b),
-        3: lambda a, b, c: (s := entry(a, b, c, _IF_SMALL)) == _DONE or finish(s, a, b, c),
-        4: lambda a, b, c, d: (s := entry(a, b, c, d, _IF_SMALL)) == _DONE or finish(s, a, b, c, d),
-        5: lambda a, b, c, d, e: (s := entry(a, b, c, d, e, _IF_SMALL)) == _DONE or finish(s, a, b, c, d, e),
-        6: lambda a, b, c, d, e, f: (s := entry(a, b, c, d, e, f, _IF_SMALL)) == _DONE or finish(s, a, b, c, d, e, f),
+        2: lambda a, b: (s := entry(a, b, _first)) == _DONE or finish(s, a, b),
+        3: lambda a, b, c: (s := entry(a, b, c, _first)) == _DONE or finish(s, a, b, c),
+        4: lambda a, b, c, d: (s := entry(a, b, c, d, _first)) == _DONE or finish(s, a, b, c, d),
+        5: lambda a, b, c, d, e: (s := entry(a, b, c, d, e, _first)) == _DONE or finish(s, a, b, c, d, e),
+        6: lambda a, b, c, d, e, f: (s := entry(a, b, c, d, e, f, _first)) == _DONE or finish(s, a, b, c, d, e, f),
         7: lambda a, b, c, d, e, f, g: (
-            (s := entry(a, b, c, d, e, f, g, _IF_SMALL)) == _DONE or finish(s, a, b, c, d, e, f, g)
+            (s := entry(a, b, c, d, e, f, g, _first)) == _DONE or finish(s, a, b, c, d, e, f, g)
         ),
-    }.get(count, lambda *args: (s := entry(*args, _IF_SMALL)) == _DONE or finish(s, *args))
+    }.get(count, lambda *args: (s := entry(*args, _first)) == _DONE or finish(s, *args))
 
 
 def _types(signature, options, dtype):
@@ -211,11 +212,11 @@ def _run_large(entry, parallel, args, status):
 
 def _after_fork_in_child():
     """A child has none of the parent's threads, and GNU OpenMP would abort it: it works serially."""
-    global _region, _pays
+    global _region, _first
     _region = threading.Lock()
     _serial_callers.clear()
     if numba_threads._is_initialized:
-        _pays = _NEVER
+        _first = _ANY
 
 
 if hasattr(os, "register_at_fork"):
