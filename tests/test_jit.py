@@ -183,5 +183,5 @@ def test_a_forked_child_works(layer):
         with multiprocessing.get_context("fork").Pool(2) as pool:
             print(_jit._first == _jit._IF_SMALL and all(pool.map(child, range(4))))
     """
-    environment = {"NUMBA_THREADING_LAYER": layer, "NUMBA_NUM_THREADS": "2", "PYTHONWARNINGS": "ignore::DeprecationWarning"}
-    assert run(code, **environment) == "True"
+    numba_is_told = {"NUMBA_THREADING_LAYER": layer, "NUMBA_NUM_THREADS": "2"}
+    assert run(code, PYTHONWARNINGS="ignore::DeprecationWarning", **numba_is_told) == "True"

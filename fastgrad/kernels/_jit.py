@@ -45,7 +45,8 @@ _RELEASED_WORK, _LARGE_WORK, _HUGE_WORK = 2_000, 10_000, 1_000_000
 _region = threading.Lock()
 _serial_callers: set[int] = set()  # the Python threads that are in a serial binary with large work
 _pays = _LARGE  # what is run in parallel: workqueue is known after the first time
-_first = _ANY if numba.config.NUMBA_NUM_THREADS == 1 else _IF_SMALL  # what an entry is told by Python first
+# What an entry is told by Python first.
+_first = _ANY if numba.config.NUMBA_NUM_THREADS == 1 else _IF_SMALL  # type: ignore[attr-defined]
 
 
 class NotPlainError(TypeError):

@@ -102,10 +102,32 @@ def first_of(typingctx, times, like, count):
 
 
 @intrinsic
+def only_known(typingctx, mask):
+    """The mask without the vectors of which it is not known to be true."""
+    known = Mask(mask.lanes, mask.known, mask.known)
+    return known(mask), lambda context, builder, sig, args: args[0]
+
+
+@intrinsic
+def others(typingctx, times):
+    """As many vectors as may be neither whole nor empty."""
+    count = times.some - times.whole
+    other = TimesType(count, count, count)
+    return other(times), lambda context, builder, sig, args: context.get_dummy_value()
+
+
+@intrinsic
+def width(typingctx, times, like):
+    """The lanes of so many vectors of the dtype of `like`."""
+    count = times.count * Vec(like.dtype).lanes
+    return types.intp(times, like), lambda context, builder, sig, args: context.get_constant(types.intp, count)
+
+
+@intrinsic
 def read_anew(typingctx, times, index):
     """The index, but where two arrays' so many vectors take more registers than there are, LLVM does not know that it
     is the same: what was read there is read once more, where it would be stored on the stack and read from that."""
-    registers_for = 8 if "avx512f" in cpu_features() else 4
+    registers_for = 4 if "avx512f" in cpu_features() else 2
 
     def codegen(context, builder, sig, args):
         return opaque(builder, args[1]) if times.count > registers_for else args[1]

@@ -112,9 +112,18 @@ def _quad_to_lines(typingctx, rows, at, stride, count, lines, to, width):
     def codegen(context, builder, sig, args):
         rows_value, at, stride, count, lines_value, to, width = args
         vector, quad = context.get_value_type(vec), 16 // vec.itemsize
-        places = _row_places(context, builder, rows, rows_value, at, stride, count)
-        pieces = [builder.load(place, align=vec.itemsize) for place in places]
-        square = [joined(builder, pieces[p::quad]) for p in range(quad)]
+        squares = []
+
+        def read(places):
+            pieces = [builder.load(place, align=vec.itemsize) for place in places]
+            squares.append((builder.basic_block, [joined(builder, pieces[p::quad]) for p in range(quad)]))
+
+        _with_row_places(context, builder, rows, (rows_value, at, stride, count), read)
+        square = []
+        for of_all, of_some in zip(*(square for _, square in squares), strict=True):
+            square.append(builder.phi(vector))
+            for (block, _), line in zip(squares, (of_all, of_some), strict=True):
+                square[-1].add_incoming(line, block)
         places = row_pointers(context, builder, lines, lines_value, opaque(builder, to), width, quad, vector)
         for line, place in zip(squares_turned(builder, square), places, strict=True):
             builder.store(line, place, align=vec.itemsize)
@@ -134,19 +143,31 @@ def _quad_to_rows(typingctx, lines, at, width, rows, to, stride, count):
         places = row_pointers(context, builder, lines, lines_value, opaque(builder, at), width, quad, vector)
         square = [builder.load(place, align=vec.itemsize) for place in places]
         pieces = [_cut(builder, line) for line in squares_turned(builder, square)]
-        for p, place in enumerate(_row_places(context, builder, rows, rows_value, to, stride, count)):
-            builder.store(pieces[p % quad][p // quad], place, align=vec.itemsize)
+
+        def write(places):
+            for p, place in enumerate(places):
+                builder.store(pieces[p % quad][p // quad], place, align=vec.itemsize)
+
+        _with_row_places(context, builder, rows, (rows_value, to, stride, count), write)
         return context.get_dummy_value()
 
     return types.none(lines, types.intp, types.intp, rows, *(types.intp,) * 3), codegen
 
 
-def _row_places(context, builder, array_type, array, at, stride, count):
-    """Pointers to 16 bytes of each of a vector of rows; from row `count` on, to those of the last."""
+def _with_row_places(context, builder, array_type, rows, emit):
+    """emit(pointers to 16 bytes of each of a vector of rows), twice: where all are there, and where from row `count`
+    on the last is repeated. To ask for each row takes longer than all that is done with it."""
+    array, at, stride, count = rows
     vec = Vec(array_type.dtype)
     piece = ir.VectorType(context.get_value_type(vec).element, 16 // vec.itemsize)
-    rows = array, opaque(builder, at), stride, vec.lanes, count
-    return repeated_row_pointers(context, builder, array_type, *rows, piece)
+    given = context, builder, array_type, array, opaque(builder, at), stride, vec.lanes
+    whole = builder.icmp_signed(">=", count, ir.Constant(count.type, vec.lanes))
+    with builder.if_else(whole, likely=True) as (of_all, of_some):
+        with of_all:
+            emit(row_pointers(*given, piece))
+        with of_some:
+            count = opaque(builder, count)  # LLVM would ask before the loop that this stands in, in either case
+            emit(repeated_row_pointers(*given, count, piece))
 
 
 @inlined

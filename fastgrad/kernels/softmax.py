@@ -15,6 +15,7 @@ from . import _long_rows as long
 from . import _short_rows as short
 from ._arrays import as_rows, borrowed, compact, give_back, separate, some_rows
 from ._jit import ARITHMETIC, device, inlined, kernel
+from ._pack import ceil_div
 from ._signature import Signature
 from ._simd import lanes
 from ._transpose import copy_to_lines, copy_to_rows, to_lines, to_rows
@@ -31,9 +32,14 @@ LOGSUMEXP = Signature("S(...,k) -> l(...)")
 _EXP = ARITHMETIC / 12  # nanoseconds a byte
 _WORKSPACE = 2**24  # bytes for rows that are turned, over all threads
 # Vectors of long rows that are worked on together, so that none waits for the one before: of two arrays, half of the
-# fastest cache. In vjp, which has less to compute, the memory of one array idles too long while another is read: with
-# fewer rows at a time, 3000 × 400 of float32 take half the time; with fewer still, rows of 200 to 500 a tenth more.
-_GROUP, _GROUP_OF_PRODUCTS = 128, 64
+# fastest cache. A vjp works on one row and already looks at the next: 64 rows for each that it looks at in vain.
+_GROUP, _ROWS_OF_PRODUCTS = 128, 64
+
+
+@inlined
+def _in_cache(A):
+    """How many long rows are worked on together."""
+    return max(1, _GROUP * lanes(A) // max(A.shape[1], 1))
 
 
 @inlined
@@ -43,12 +49,13 @@ def _short_for_logs(A):
 
 
 @inlined
-def _work(rows, group_size, inputs, A, B, out, accumulate, short_rows, inner, part, parts):
+def _work(rows, many, inputs, A, B, out, accumulate, short_rows, inner, part, parts):
     """rows(A, B, out, start, stop, T, M, accumulate) on one part of the rows, a few at a time, where T and M have room
-    for a few numbers and places for each. The classes of a row lie `inner` elements apart. One input stands for B, too.
+    for a few numbers and places for each: a vector of short rows, so `many` long ones. The classes of a row lie `inner`
+    elements apart. One input stands for B, too.
     """
     (n, k), L = A.shape, lanes(A)
-    together = L if short_rows else max(1, group_size * L // max(k, 1))
+    together = L if short_rows else max(1, min(many, ceil_div(n, parts)))
     if inner != 1:
         together = max(1, min(L, _WORKSPACE // max(3 * parts * k * A.itemsize, 1)))
     T = borrowed(A, 2 * short.MOST * L if short_rows else 3 * together)
@@ -56,7 +63,7 @@ def _work(rows, group_size, inputs, A, B, out, accumulate, short_rows, inner, pa
     turned = together * k if inner != 1 else 0  # elements of the rows of one array
     rooms = borrowed(A, 3 * turned)
     a, b, result = A, B, out
-    groups = (n + together - 1) // together if k else 0
+    groups = ceil_div(n, together) if k else 0
     for group in range(groups * part // parts, groups * (part + 1) // parts):
         i = first_row = group * together
         count = min(together, n - i)
@@ -121,7 +128,7 @@ def _softmax(S, _, Y, start, stop, T, M, accumulate):
 def softmax(S, Y, inner, threads):
     """Y[i, j] = exp(S[i, j]) / Σ_c exp(S[i, c])"""
     for part in prange(threads):
-        _work(_softmax, _GROUP, 1, S, S, Y, False, _short_for_softmax(S), inner, np.intp(part), threads)
+        _work(_softmax, _in_cache(S), 1, S, S, Y, False, _short_for_softmax(S), inner, np.intp(part), threads)
 
 
 @inlined
@@ -135,7 +142,7 @@ def _softmax_product(G, Y, out, start, stop, T, M, accumulate):
     if _short_for_product(Y):
         short.softmax_product(G, Y, out, start, T, accumulate)
     else:
-        long.softmax_product(G, Y, out, start, stop, T, M, accumulate)
+        long.softmax_product(G, Y, out, start, stop, accumulate)
 
 
 @kernel(SOFTMAX_VJP, cost=_EXP, options=(bool, int))
@@ -143,7 +150,7 @@ def softmax_product(G, Y, out, accumulate, inner, threads):
     """out[i, j] (+)= Σ_c G[i, c] Y[i, c] (δ_cj − Y[i, j]): the Jacobian is symmetric, so this is vjp and jvp in one"""
     few = _short_for_product(Y)
     for part in prange(threads):
-        _work(_softmax_product, _GROUP_OF_PRODUCTS, 2, G, Y, out, accumulate, few, inner, np.intp(part), threads)
+        _work(_softmax_product, _ROWS_OF_PRODUCTS, 2, G, Y, out, accumulate, few, inner, np.intp(part), threads)
 
 
 @kernel(SOFTMAX_JACOBIAN, cost=_EXP)
@@ -165,7 +172,7 @@ def _log_softmax(S, _, L, start, stop, T, M, accumulate):
 def log_softmax(S, L, inner, threads):
     """L[i, j] = S[i, j] − log Σ_c exp(S[i, c])"""
     for part in prange(threads):
-        _work(_log_softmax, _GROUP, 1, S, S, L, False, _short_for_logs(S), inner, np.intp(part), threads)
+        _work(_log_softmax, _in_cache(S), 1, S, S, L, False, _short_for_logs(S), inner, np.intp(part), threads)
 
 
 @inlined
@@ -179,8 +186,9 @@ def _log_softmax_vjp(dL, L, dS, start, stop, T, M, accumulate):
 @kernel(LOG_SOFTMAX_VJP, cost=_EXP, options=(bool, int))
 def log_softmax_vjp(dL, L, dS, accumulate, inner, threads):
     """dS[i, j] (+)= dL[i, j] − exp(L[i, j]) Σ_c dL[i, c]"""
+    few = _short_for_logs(L)
     for part in prange(threads):
-        _work(_log_softmax_vjp, _GROUP, 2, dL, L, dS, accumulate, _short_for_logs(L), inner, np.intp(part), threads)
+        _work(_log_softmax_vjp, _in_cache(L), 2, dL, L, dS, accumulate, few, inner, np.intp(part), threads)
 
 
 @inlined
@@ -196,7 +204,7 @@ def log_softmax_jvp(dS, L, dL, inner, threads):
     """dL[i, j] = dS[i, j] − Σ_c exp(L[i, c]) dS[i, c]"""
     few = _short_for_logs(L)
     for part in prange(threads):
-        _work(_log_softmax_jvp, _GROUP_OF_PRODUCTS, 2, dS, L, dL, False, few, inner, np.intp(part), threads)
+        _work(_log_softmax_jvp, _in_cache(L), 2, dS, L, dL, False, few, inner, np.intp(part), threads)
 
 
 @inlined
@@ -213,4 +221,4 @@ def logsumexp(S, sums, inner, threads):
     if S.shape[1] == 0:
         sums[:] = -np.inf
     for part in prange(threads):
-        _work(_logsumexp, _GROUP, 1, S, S, sums, False, _short_for_logs(S), inner, np.intp(part), threads)
+        _work(_logsumexp, _in_cache(S), 1, S, S, sums, False, _short_for_logs(S), inner, np.intp(part), threads)
