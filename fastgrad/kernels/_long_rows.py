@@ -96,22 +96,19 @@ def _add_weighted_shift(total, data, j, inside):
 
 @inlined
 def _times_shifted(data, j, inside):
-    G, Y, out, i, shift, mean, accumulate = data
+    G, Y, i, shift, mean = data
     zeros = splat(Y, 0)
     h = shift - load_masked(G, (i, j), inside, zeros)
-    value = load_masked(Y, (i, j), inside, zeros) * (mean - h)
-    if accumulate:
-        value = load_masked(out, (i, j), inside, zeros) + value
-    return value
+    return load_masked(Y, (i, j), inside, zeros) * (mean - h)
 
 
 @inlined
 def _times_shifted_and_fetch(data, j, inside):
     """The same, while as much of a later row is fetched: a pass along one array alone leaves the memory idle."""
-    G, Y, out, i, shift, mean, accumulate, later = data
+    G, Y, i, shift, mean, later = data
     prefetch(PAIR, Y, (later, j))
     prefetch(PAIR, G, (later, j))
-    return _times_shifted((G, Y, out, i, shift, mean, accumulate), j, inside)
+    return _times_shifted((G, Y, i, shift, mean), j, inside)
 
 
 @inlined
@@ -136,7 +133,7 @@ def _shifted_row(G, i, inside, shift):
 
 
 @inlined
-def _product_of_few(vectors, G, Y, out, start, stop, accumulate):
+def _product_of_few(vectors, G, Y, out, start, stop):
     """softmax_product for rows of so many vectors at most. Of largest classes that are alike, any is m.
 
     The vectors that may not be whole are worked out from the end of the row on, over those before: it takes less than a
@@ -152,17 +149,15 @@ def _product_of_few(vectors, G, Y, out, start, stop, accumulate):
         later_shift = at_largest(vectors, _row(Y, later, inside), _row(G, later, inside))
         i = read_anew(vectors, i)
         value = _row(Y, i, inside) * (splat(Y, mean) - _shifted_row(G, i, inside, shift))
-        if accumulate:
-            value = _row(out, i, inside) + value
-        last = _times_shifted((G, Y, out, i, splat(G, shift), splat(Y, mean), accumulate), end, rest)
+        last = _times_shifted((G, Y, i, splat(G, shift), splat(Y, mean)), end, rest)
         store_masked(out, (i, 0), value, only_known(inside))
         store_masked(out, (i, end), last, rest)
         shift = later_shift
 
 
 @device
-def softmax_product(G, Y, out, start, stop, accumulate):
-    """out[i, j] (+)= Y_j (Σ_c Y_c h_c − h_j) with h = G_m − G
+def softmax_product(G, Y, out, start, stop):
+    """out[i, j] = Y_j (Σ_c Y_c h_c − h_j) with h = G_m − G
 
     Of the row behind, m is sought between the sum and the product: what is worked out across the lanes is waited for
     meanwhile. To take a few rows together through each pass took 1.1 to 1.3 times as long.
@@ -171,17 +166,17 @@ def softmax_product(G, Y, out, start, stop, accumulate):
     k, L = Y.shape[1], lanes(Y)
     if k <= 8 * L:
         if k <= 2 * L:
-            _product_of_few(TWO, G, Y, out, start, stop, accumulate)
+            _product_of_few(TWO, G, Y, out, start, stop)
         elif k <= 3 * L:
-            _product_of_few(THREE, G, Y, out, start, stop, accumulate)
+            _product_of_few(THREE, G, Y, out, start, stop)
         elif k <= 4 * L:
-            _product_of_few(FOUR, G, Y, out, start, stop, accumulate)
+            _product_of_few(FOUR, G, Y, out, start, stop)
         elif k <= 6 * L:
-            _product_of_few(SIX, G, Y, out, start, stop, accumulate)
+            _product_of_few(SIX, G, Y, out, start, stop)
         elif k <= 7 * L:
-            _product_of_few(SEVEN, G, Y, out, start, stop, accumulate)
+            _product_of_few(SEVEN, G, Y, out, start, stop)
         else:
-            _product_of_few(EIGHT, G, Y, out, start, stop, accumulate)
+            _product_of_few(EIGHT, G, Y, out, start, stop)
         return
     fetches = Y.size * Y.itemsize > _FETCHED and k <= _FETCHED_CLASSES
     later_shift = element(G, (start, row_argmax(Y, start)))
@@ -193,7 +188,7 @@ def softmax_product(G, Y, out, start, stop, accumulate):
                 _fetch_row(G, i + 1)
                 _fetch_row(out, i + 1)
             later_shift = element(G, (i + 1, row_argmax(Y, i + 1)))
-        row = G, Y, out, i, splat(G, shift), splat(G, mean), accumulate
+        row = G, Y, i, splat(G, shift), splat(G, mean)
         if fetches:
             along_row(_times_shifted_and_fetch, (*row, i + 2), out, i)
         else:
@@ -257,18 +252,15 @@ def log_softmax(S, L, start, stop, T, M):
 
 @inlined
 def _minus_exp_times(data, j, inside):
-    dL, L, dS, i, m, at_m, total, accumulate = data
+    dL, L, i, m, at_m, total = data
     zeros = splat(L, 0)
     value = fma(-exp(load_masked(L, (i, j), inside, zeros)), total, load_masked(dL, (i, j), inside, zeros))
-    value = select(is_element(value, j, m), at_m, value)
-    if accumulate:
-        value = load_masked(dS, (i, j), inside, zeros) + value
-    return value
+    return select(is_element(value, j, m), at_m, value)
 
 
 @device
-def log_softmax_vjp(dL, L, dS, start, stop, T, M, accumulate):
-    """dS[i, j] (+)= dL_j − exp(L_j) Σ_c dL_c; at m as dL_m (1 − exp L_m) − exp(L_m) Σ_{c≠m} dL_c"""
+def log_softmax_vjp(dL, L, dS, start, stop, T, M):
+    """dS[i, j] = dL_j − exp(L_j) Σ_c dL_c; at m as dL_m (1 − exp L_m) − exp(L_m) Σ_{c≠m} dL_c"""
     compact()
     k, count = L.shape[1], stop - start
     for r in range(count):
@@ -284,7 +276,7 @@ def log_softmax_vjp(dL, L, dS, start, stop, T, M, accumulate):
         store_masked(T, count + r, others + of_m, inside)
     for r in range(count):
         i, at_m, total = start + r, splat(L, T[r]), splat(L, T[count + r])
-        along_row(_minus_exp_times, (dL, L, dS, i, M[r], at_m, total, accumulate), dS, i)
+        along_row(_minus_exp_times, (dL, L, i, M[r], at_m, total), dS, i)
 
 
 @inlined

@@ -88,17 +88,6 @@ def _at_largest(T, at, other, k):
 
 
 @inlined
-def _scatter_sum(T, at, spare, out, i, accumulate):
-    """out (+)= the rows of T from `at` on; those from `spare` on are free"""
-    if accumulate:
-        L = lanes(T)
-        gather(out, i, T, spare)
-        for c in range(out.shape[1]):
-            store(T, at + c * L, load(T, spare + c * L) + load(T, at + c * L))
-    scatter(T, at, out, i)
-
-
-@inlined
 def _exp_into(data, c):
     T, largest = data
     at = c * lanes(T)
@@ -130,8 +119,8 @@ def _weighted_shift(data, c):
 
 
 @device
-def softmax_product(G, Y, out, i, T, accumulate):
-    """out[r, c] (+)= Y_c (Σ_j Y_j h_j − h_c) with h = G_m − G"""
+def softmax_product(G, Y, out, i, T):
+    """out[r, c] = Y_c (Σ_j Y_j h_j − h_c) with h = G_m − G"""
     compact()
     k, L = Y.shape[1], lanes(Y)
     G0 = MOST * L
@@ -141,7 +130,7 @@ def softmax_product(G, Y, out, i, T, accumulate):
     mean = class_total(_weighted_shift, (T, shift), k)
     for c in range(k):
         store(T, c * L, load(T, c * L) * (mean - (shift - load(T, G0 + c * L))))
-    _scatter_sum(T, 0, G0, out, i, accumulate)
+    scatter(T, 0, out, i)
 
 
 @inlined
@@ -177,8 +166,8 @@ def _others(data, c):
 
 
 @device
-def log_softmax_vjp(dL, logs, dS, i, T, accumulate):
-    """dS[r, c] (+)= dL_c − exp(L_c) Σ_j dL_j; at m as dL_m (1 − exp L_m) − exp(L_m) Σ_{j≠m} dL_j"""
+def log_softmax_vjp(dL, logs, dS, i, T):
+    """dS[r, c] = dL_c − exp(L_c) Σ_j dL_j; at m as dL_m (1 − exp L_m) − exp(L_m) Σ_{j≠m} dL_j"""
     compact()
     k, L = logs.shape[1], lanes(logs)
     G0 = MOST * L
@@ -192,7 +181,7 @@ def log_softmax_vjp(dL, logs, dS, i, T, accumulate):
     for c in range(k):
         value = load(T, G0 + c * L) - exp(load(T, c * L)) * total
         store(T, c * L, select(m == c, at_m, value))
-    _scatter_sum(T, 0, G0, dS, i, accumulate)
+    scatter(T, 0, dS, i)
 
 
 @inlined

@@ -9,7 +9,8 @@ of `lane_sum`.
 import numpy as np
 
 from ._across import first_true, halves, lane, lane_max, lane_sum
-from ._jit import inlined
+from ._arrays import as_rows, flat
+from ._jit import device, inlined
 from ._math import INFINITY
 from ._simd import (
     element,
@@ -146,6 +147,20 @@ def times(data, j, inside):
     """A[i, j] · factor"""
     A, i, factor = data
     return load_masked(A, (i, j), inside, factor) * factor
+
+
+@inlined
+def _sum(data, j, inside):
+    A, B = data
+    zeros = splat(A, 0)
+    return load_masked(A, (0, j), inside, zeros) + load_masked(B, (0, j), inside, zeros)
+
+
+@device
+def add_rows(rows, out):
+    """out += rows, of the same shape"""
+    one, other = as_rows(flat(rows), 1, rows.size), as_rows(flat(out), 1, out.size)
+    along_row(_sum, (one, other), other, 0)
 
 
 @inlined

@@ -18,6 +18,7 @@ from ._jit import ARITHMETIC, device, inlined, kernel
 from ._pack import ceil_div
 from ._signature import Signature
 from ._simd import lanes
+from ._sums import add_rows
 from ._transpose import copy_to_lines, copy_to_rows, to_lines, to_rows
 
 SOFTMAX = Signature("S(...,k) -> Y(...,k)", inplace=True)
@@ -32,8 +33,8 @@ LOGSUMEXP = Signature("S(...,k) -> l(...)")
 _EXP = ARITHMETIC / 12  # nanoseconds a byte
 _WORKSPACE = 2**24  # bytes for rows that are turned, over all threads
 # Vectors of long rows that are worked on together, so that none waits for the one before: of two arrays, half of the
-# fastest cache. A vjp works on one row and already looks at the next: 64 rows for each that it looks at in vain.
-_GROUP, _ROWS_OF_PRODUCTS = 128, 64
+# fastest cache. A vjp works on one row and already looks at the next: 256 rows for each that it looks at in vain.
+_GROUP, _ROWS_OF_PRODUCTS = 128, 256
 
 
 @inlined
@@ -50,39 +51,49 @@ def _short_for_logs(A):
 
 @inlined
 def _work(rows, many, inputs, A, B, out, accumulate, short_rows, inner, part, parts):
-    """rows(A, B, out, start, stop, T, M, accumulate) on one part of the rows, a few at a time, where T and M have room
-    for a few numbers and places for each: a vector of short rows, so `many` long ones. The classes of a row lie `inner`
-    elements apart. One input stands for B, too.
+    """rows(A, B, out, start, stop, T, M) on one part of the rows, a few at a time, where T and M have room for a few
+    numbers and places for each: a vector of short rows, so `many` long ones. The classes of a row lie `inner` elements
+    apart. One input stands for B, too.
+
+    What is added to `out` is worked out apart: to ask in each row would take a quarter of the time of short ones.
     """
     (n, k), L = A.shape, lanes(A)
+    apart = accumulate or inner != 1
     together = L if short_rows else max(1, min(many, ceil_div(n, parts)))
-    if inner != 1:
+    if apart:
         together = max(1, min(L, _WORKSPACE // max(3 * parts * k * A.itemsize, 1)))
     T = borrowed(A, 2 * short.MOST * L if short_rows else 3 * together)
     M = borrowed(np.int64, 0 if short_rows else together)
-    turned = together * k if inner != 1 else 0  # elements of the rows of one array
+    turned = together * k if apart else 0  # elements of the rows of one array
     rooms = borrowed(A, 3 * turned)
     a, b, result = A, B, out
     groups = ceil_div(n, together) if k else 0
     for group in range(groups * part // parts, groups * (part + 1) // parts):
         i = first_row = group * together
         count = min(together, n - i)
-        if inner != 1:
-            i = 0
-            a = b = as_rows(rooms, count, k)
-            turn(A, first_row, inner, a, False)
-            if inputs > 1:
-                b = as_rows(some_rows(rooms, turned, 3 * turned), count, k)
-                turn(B, first_row, inner, b, False)
+        if apart:
+            i, a, b = 0, some_rows(A, first_row, first_row + count), some_rows(B, first_row, first_row + count)
+            if inner != 1:
+                a = b = as_rows(rooms, count, k)
+                turn(A, first_row, inner, a, False)
+                if inputs > 1:
+                    b = as_rows(some_rows(rooms, turned, 3 * turned), count, k)
+                    turn(B, first_row, inner, b, False)
             if out.ndim == 1:
                 result = some_rows(out, first_row, n)
             else:
                 result = as_rows(some_rows(rooms, 2 * turned, 3 * turned), count, k)
-                if accumulate:
-                    turn(out, first_row, inner, result, False)
-        rows(a, b, result, i, i + count, T, M, accumulate)
-        if inner != 1 and out.ndim > 1:
-            turn(out, first_row, inner, result, True)
+        rows(a, b, result, i, i + count, T, M)
+        if out.ndim > 1 and apart:
+            if accumulate:
+                so_far = some_rows(out, first_row, first_row + count)
+                if inner != 1:
+                    so_far = as_rows(rooms, count, k)
+                    turn(out, first_row, inner, so_far, False)
+                add_rows(result, so_far)
+                result = so_far
+            if inner != 1:
+                turn(out, first_row, inner, result, True)
     for room in (T, rooms):
         give_back(room)
     give_back(M)
@@ -117,7 +128,7 @@ def _short_for_softmax(S):
 
 
 @inlined
-def _softmax(S, _, Y, start, stop, T, M, accumulate):
+def _softmax(S, _, Y, start, stop, T, M):
     if _short_for_softmax(S):
         short.softmax(S, Y, start, T)
     else:
@@ -133,16 +144,16 @@ def softmax(S, Y, inner, threads):
 
 @inlined
 def _short_for_product(Y):
-    """Up to 24 classes of float32, 12 of float64: there are two arrays to turn, and little to compute."""
-    return 2 * Y.shape[1] <= 3 * lanes(Y)
+    """Few classes: there are two arrays to turn, and little to compute."""
+    return Y.shape[1] <= (20 if Y.itemsize == 4 else 8)
 
 
 @inlined
-def _softmax_product(G, Y, out, start, stop, T, M, accumulate):
+def _softmax_product(G, Y, out, start, stop, T, M):
     if _short_for_product(Y):
-        short.softmax_product(G, Y, out, start, T, accumulate)
+        short.softmax_product(G, Y, out, start, T)
     else:
-        long.softmax_product(G, Y, out, start, stop, accumulate)
+        long.softmax_product(G, Y, out, start, stop)
 
 
 @kernel(SOFTMAX_VJP, cost=_EXP, options=(bool, int))
@@ -161,7 +172,7 @@ def softmax_jacobian(Y, J, threads):
 
 
 @inlined
-def _log_softmax(S, _, L, start, stop, T, M, accumulate):
+def _log_softmax(S, _, L, start, stop, T, M):
     if _short_for_logs(S):
         short.log_softmax(S, L, start, T)
     else:
@@ -176,11 +187,11 @@ def log_softmax(S, L, inner, threads):
 
 
 @inlined
-def _log_softmax_vjp(dL, L, dS, start, stop, T, M, accumulate):
+def _log_softmax_vjp(dL, L, dS, start, stop, T, M):
     if _short_for_logs(L):
-        short.log_softmax_vjp(dL, L, dS, start, T, accumulate)
+        short.log_softmax_vjp(dL, L, dS, start, T)
     else:
-        long.log_softmax_vjp(dL, L, dS, start, stop, T, M, accumulate)
+        long.log_softmax_vjp(dL, L, dS, start, stop, T, M)
 
 
 @kernel(LOG_SOFTMAX_VJP, cost=_EXP, options=(bool, int))
@@ -192,7 +203,7 @@ def log_softmax_vjp(dL, L, dS, accumulate, inner, threads):
 
 
 @inlined
-def _log_softmax_jvp(dS, L, dL, start, stop, T, M, accumulate):
+def _log_softmax_jvp(dS, L, dL, start, stop, T, M):
     if _short_for_logs(L):
         short.log_softmax_jvp(dS, L, dL, start, T)
     else:
@@ -208,7 +219,7 @@ def log_softmax_jvp(dS, L, dL, inner, threads):
 
 
 @inlined
-def _logsumexp(S, _, sums, start, stop, T, M, accumulate):
+def _logsumexp(S, _, sums, start, stop, T, M):
     if _short_for_logs(S):
         short.logsumexp(S, sums, start, T)
     else:
