@@ -33,8 +33,8 @@ LOGSUMEXP = Signature("S(...,k) -> l(...)")
 _EXP = ARITHMETIC / 12  # nanoseconds a byte
 _WORKSPACE = 2**24  # bytes for rows that are turned, over all threads
 # Vectors of long rows that are worked on together, so that none waits for the one before: of two arrays, half of the
-# fastest cache. A vjp works on one row and already looks at the next: 256 rows for each that it looks at in vain.
-_GROUP, _ROWS_OF_PRODUCTS = 128, 256
+# fastest cache. A vjp works on one row and already looks at the next, if so many bytes of each array stay there.
+_GROUP, _AHEAD, _ROWS_AHEAD = 128, 2**13, 256
 
 
 @inlined
@@ -160,8 +160,9 @@ def _softmax_product(G, Y, out, start, stop, T, M):
 def softmax_product(G, Y, out, accumulate, inner, threads):
     """out[i, j] (+)= Σ_c G[i, c] Y[i, c] (δ_cj − Y[i, j]): the Jacobian is symmetric, so this is vjp and jvp in one"""
     few = _short_for_product(Y)
+    many = _ROWS_AHEAD if Y.shape[1] * Y.itemsize <= _AHEAD else 1
     for part in prange(threads):
-        _work(_softmax_product, _ROWS_OF_PRODUCTS, 2, G, Y, out, accumulate, few, inner, np.intp(part), threads)
+        _work(_softmax_product, many, 2, G, Y, out, accumulate, few, inner, np.intp(part), threads)
 
 
 @kernel(SOFTMAX_JACOBIAN, cost=_EXP)
