@@ -38,8 +38,8 @@ _INTEGERS = np.dtype(np.int64)
 _IF_SMALL, _ANY, ANY_COMPILED = range(3)
 # What it returns: from _ABSENT on, which part it needs first.
 _MISFIT, _DONE, _LARGE, _HUGE, _ABSENT = range(5)
-# Nanoseconds that pay for other Python threads to go on; for a parallel region, which takes 5 to 10 µs where its threads
-# wait for it, and 20 where they fell asleep; under workqueue for one.
+# Nanoseconds that pay for other Python threads to go on; for a parallel region, which takes 5 to 10 µs where its
+# threads wait for it, and 20 where they fell asleep; under workqueue for one.
 _RELEASED_WORK, _LARGE_WORK, _HUGE_WORK = 2_000, 20_000, 1_000_000
 
 
