@@ -1,7 +1,7 @@
 """The affine map Y = X Wᵀ + b, its gradients, its directional derivative and its Jacobians.
 
-Sums of any length are formed in blocks of at most 256 terms, the blocks added in order, so that each element of a
-result carries an error of at most `(256 + n/256 + 2)·eps·Σ|terms|` for a sum of n terms, and the same bits whatever
+Sums of any length are formed of sums of at most 256 terms, which are added in order, so that each element of a result
+carries an error of at most `(256 + n/256 + 2)·eps·Σ|terms|` for a sum of n terms, and the same bits whatever
 the layout of the arrays, the number of threads or the CPU.
 
 With δ the Kronecker delta, the derivation starts from the Jacobians

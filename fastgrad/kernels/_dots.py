@@ -14,7 +14,6 @@ from ._jit import device, inlined
 from ._pack import ceil_div
 from ._parts import absent, part
 from ._tile import (
-    BLOCK,
     SUMS,
     TILE_ROWS,
     Tile,
@@ -28,7 +27,7 @@ from ._tile import (
 from ._transpose import squares_turned
 from ._vec import I64, broadcast, call, compile_time, cpu_features, joined, masked_load, taken
 
-SPAN = 16 * BLOCK  # terms that are multiplied at a time: what is read stays in the caches for other rows
+SPAN = 16  # blocks that are multiplied at a time: what is read stays in the caches for other rows
 
 # Registers as wide as the CPU's where rows share what is read; of 32 bytes for one row or two, which read as fast as
 # memory gives. The addresses of all rows and columns are in registers, too, of which there are fewer.
@@ -167,46 +166,49 @@ def dots_store(typingctx, tile, array, at, stride, opens):
     return types.none(tile, array, types.intp, types.intp, types.boolean), codegen
 
 
-_ARGUMENTS = 1, int, int, int, 1, int, int, int, int, 1, int, int, bool  # as the next four parts take it
+_ARGUMENTS = 1, int, int, int, 1, int, int, int, int, int, 1, int, int, bool  # as the next four parts take it
 
 
 @inlined
-def _dots(shape, A, a, apart, rows, B, b, stride, columns, terms, work, t, width, opens):
-    """work[t + p width + q] (+)= Σ_k A[a + p apart + k] · B[b + q stride + k], where (+)= is = if it opens the sum"""
-    compact()
+def _dots(shape, A, a, apart, rows, B, b, stride, columns, terms, block, work, t, width, opens):
+    """work[t + p width + q] (+)= Σ_k A[a + p apart + k] · B[b + q stride + k], where (+)= is = if it opens the sum;
+    in blocks of so many terms"""
+    blocks, whole = max(ceil_div(terms, block), 1), terms // SUMS * SUMS  # one block of a sum of nothing
     for q in range(0, columns, dots_columns(shape, B)):
         right = dots_columns_at(shape, B, b + q * stride, stride, columns - q)
         for p in range(0, rows, tile_rows(shape)):
             left = tile_places(shape, A, a + p * apart, apart, rows - p)
-            for k0 in range(0, max(terms, 1), BLOCK):  # once for a sum of nothing
-                stop = min(k0 + BLOCK, terms)
-                whole = stop - (stop - k0) % SUMS
+            for number in range(blocks):
                 acc = tile_zeros(B, shape)
-                for k in range(k0, whole, SUMS):
+                for k in range(number * block, min((number + 1) * block, whole), SUMS):
                     acc = dots_add(acc, left, right, k)
-                if whole < stop:
-                    acc = dots_add_first(acc, left, right, whole, stop - whole)
-                dots_store(acc, work, t + p * width + q, width, opens and k0 == 0)
+                if number == blocks - 1 and whole < terms:
+                    acc = dots_add_first(acc, left, right, whole, terms - whole)
+                dots_store(acc, work, t + p * width + q, width, opens and number == 0)
 
 
 @part(*_ARGUMENTS)
-def one_by_columns(A, a, apart, rows, B, b, stride, columns, terms, work, t, width, opens):
-    _dots(_ONE, A, a, apart, rows, B, b, stride, columns, terms, work, t, width, opens)
+def one_by_columns(A, a, apart, rows, B, b, stride, columns, terms, block, work, t, width, opens):
+    compact()
+    _dots(_ONE, A, a, apart, rows, B, b, stride, columns, terms, block, work, t, width, opens)
 
 
 @part(*_ARGUMENTS)
-def two_by_columns(A, a, apart, rows, B, b, stride, columns, terms, work, t, width, opens):
-    _dots(_TWO, A, a, apart, rows, B, b, stride, columns, terms, work, t, width, opens)
+def two_by_columns(A, a, apart, rows, B, b, stride, columns, terms, block, work, t, width, opens):
+    compact()
+    _dots(_TWO, A, a, apart, rows, B, b, stride, columns, terms, block, work, t, width, opens)
 
 
 @part(*_ARGUMENTS)
-def few_by_columns(A, a, apart, rows, B, b, stride, columns, terms, work, t, width, opens):
-    _dots(_FEW, A, a, apart, rows, B, b, stride, columns, terms, work, t, width, opens)
+def few_by_columns(A, a, apart, rows, B, b, stride, columns, terms, block, work, t, width, opens):
+    compact()
+    _dots(_FEW, A, a, apart, rows, B, b, stride, columns, terms, block, work, t, width, opens)
 
 
 @part(*_ARGUMENTS)
-def many_by_columns(A, a, apart, rows, B, b, stride, columns, terms, work, t, width, opens):
-    _dots(_MANY, A, a, apart, rows, B, b, stride, columns, terms, work, t, width, opens)
+def many_by_columns(A, a, apart, rows, B, b, stride, columns, terms, block, work, t, width, opens):
+    compact()
+    _dots(_MANY, A, a, apart, rows, B, b, stride, columns, terms, block, work, t, width, opens)
 
 
 DOTS_PARTS = one_by_columns, two_by_columns, few_by_columns, many_by_columns
@@ -237,9 +239,9 @@ def first_absent_of_dots(m, like):
 
 
 @device
-def add_dots(m, A, a, apart, B, b, stride, columns, terms, work, t, width, opens):
+def add_dots(m, A, a, apart, B, b, stride, columns, terms, block, work, t, width, opens):
     """The part for m rows."""
-    args, wanted = (A, a, apart, m, B, b, stride, columns, terms, work, t, width, opens), _part_for(m)
+    args, wanted = (A, a, apart, m, B, b, stride, columns, terms, block, work, t, width, opens), _part_for(m)
     if wanted == 4:
         many_by_columns(*args)
     elif wanted == 3:

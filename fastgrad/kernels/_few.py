@@ -7,12 +7,11 @@ import numpy as np
 
 from ._arrays import compact, flat
 from ._jit import device, inlined
-from ._pack import ceil_div, finish, pack
+from ._pack import ceil_div, finish, pack, terms_of_block
 from ._panels import NARROW, ROWS_AHEAD, block_of_tile
 from ._simd import first, lanes, load_masked, splat, store
 from ._thin import FEW_ROWS
 from ._tile import (
-    BLOCK,
     TILE_ROWS,
     TILE_VECS,
     TileShape,
@@ -87,7 +86,7 @@ def _few_columns(shape, A, a, step, apart, B, b_by_rows, K, sums, C, i0, m, j0, 
     """few_columns in tiles of this shape"""
     compact()
     N, L, nothing = C.shape[1], tile_width(shape, C), bias[:0]
-    total = side + TILE_ROWS * L
+    total, most = side + TILE_ROWS * L, terms_of_block(K, sums)
     pack(B, b_by_rows, j0, n, np.intp(0), K, np.intp(1), L, work, right)
     if bias.size:  # behind each panel, with zeros where there are no columns
         for q in range(0, n, lanes(C)):
@@ -98,14 +97,16 @@ def _few_columns(shape, A, a, step, apart, B, b_by_rows, K, sums, C, i0, m, j0, 
         for q in range(0, n, L):
             b = right + q // L * (K * L + L)
             acc = tile_zeros(C, shape)
-            for k in range(0, K, BLOCK):
+            k = np.intp(0)
+            while k < K:
                 left = A, a + p * apart + k * step, sums * step, step, apart, rows, fetched
-                terms = min(K - k, BLOCK)
+                terms = min(K - k, most)
                 acc = block_of_tile(shape, *left, work, b + k * L, L, ahead, terms, sums, work, side)
                 if k > 0:
                     acc = tile_add(tile_load(work, total, L, shape), acc)
-                if k + BLOCK < K:
+                if k + most < K:
                     tile_store(acc, work, total, L)
+                k += most
             if bias.size:
                 acc = tile_add(acc, tile_load(work, b + K * L, np.intp(0), shape))
             c = (i0 + p) * N + j0 + q

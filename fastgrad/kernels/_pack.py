@@ -5,7 +5,7 @@ import numpy as np
 from ._arrays import compact
 from ._jit import device, inlined
 from ._simd import first, lanes, load, load_masked, select, splat, store, store_masked
-from ._tile import SUMS, TILE_VECS, TURNED, TileShape, tile_load, tile_store
+from ._tile import BLOCK, LONGEST, SUMS, TILE_VECS, TURNED, TileShape, tile_load, tile_store
 from ._transpose import tile_store_dealt, tile_turned
 
 # How a row of a source is spread over panels: that many panels, and vectors in a row of each.
@@ -17,6 +17,16 @@ _SPREAD_WIDE = TileShape(_GROUP, TILE_VECS)
 @device
 def ceil_div(a, b):
     return (a + b - 1) // b
+
+
+@device
+def terms_of_block(K, sums):
+    """How many terms a block has, of a sum of K terms whose blocks are so many sums each."""
+    if sums == 1:
+        return np.intp(BLOCK)
+    if K <= LONGEST:
+        return np.intp(LONGEST)
+    return ceil_div(K, ceil_div(K, LONGEST) * 4 * SUMS) * 4 * SUMS
 
 
 @device

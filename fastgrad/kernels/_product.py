@@ -1,7 +1,7 @@
 """Matrix products C[i, j] = Σ_k A[i, k] B[k, j] as rank-1 updates of register tiles.
 
-One order of summation for every affine function: blocks of at most BLOCK terms are summed in registers, and the blocks
-are added in order. A block is one sum, a term after the other; or SUMS of every fourth term, added in order, where both
+One order of summation for every affine function: blocks of terms are summed in registers, and the blocks are added in
+order. A block is one sum of BLOCK terms, one after the other; or SUMS of every fourth term, added in order, where both
 factors lie along the sum, so that few rows can be multiplied where they lie (`_dots.py`): tiles take 3 % longer for it
 (5 % for float64, 8 % of 100 terms). The order depends on the number of terms and the shape of B alone, so neither the
 tile's shape nor the tasks into which a product is cut change a bit of C.
@@ -19,7 +19,7 @@ import numpy as np
 from ._arrays import add_to, compact, flat
 from ._few import FEW_TERMS_TILE, are_few_columns, few_columns, few_terms, few_terms_by_columns
 from ._jit import device, inlined
-from ._pack import ceil_div, pack, sum_apart
+from ._pack import ceil_div, pack, sum_apart, terms_of_block
 from ._panels import is_narrow, panels
 from ._parts import absent, part
 from ._simd import lanes, splat, store
@@ -145,15 +145,16 @@ def plan(C, K, a_by_rows, b_by_rows, threads):
         across, tasks = np.intp(1), np.intp(min(m * n, 1))
     else:
         rows, columns, across, tasks = _large_plan(m, n, L, C.itemsize, threads)
-    tall, wide, block = rows // TILE_ROWS, ceil_div(columns, TILE_VECS * L), min(K, BLOCK)
+    tall, wide = rows // TILE_ROWS, ceil_div(columns, TILE_VECS * L)
     group = max(np.intp(1), min(tall, np.intp(GROUP // (BLOCK * TILE_ROWS * C.itemsize))))
     sums = sums_of_block(a_by_rows, b_by_rows, n, K)
+    block = min(K, terms_of_block(K, sums))
     panel = sums * sum_apart(block, sums, np.intp(TILE_ROWS), L)
     right = (group * panel + L * TILE_ROWS + 2 * L) // L * L
     packed = wide if tall > 1 or K <= FEW_TERMS_BY_COLUMNS else np.intp(1)
     held = K if are_few_columns(columns, K, C) else block
     totals = right + packed * TILE_VECS * (held * L + L) + L * TILE_VECS * L
-    size = totals + ((tall * wide if K > BLOCK else 1) + 1) * _REGISTERS * L
+    size = totals + ((tall * wide if block < K else 1) + 1) * _REGISTERS * L
     return tasks, size, none, turned, rows, columns, across, group, right, totals
 
 
@@ -203,11 +204,12 @@ def blocks(
     source, one = flat(A), np.intp(1)
     if pack_A:
         source, apart, step = work, one, np.intp(TILE_ROWS)
-    by_row = min(K, BLOCK) * wide * width * C.itemsize <= ROW_OF_PANELS
-    next_t = TILE_ROWS * width if K > BLOCK else np.intp(0)
-    for k0 in range(0, max(K, 1), BLOCK):
-        terms = min(K - k0, BLOCK)
-        block = terms, sums, k0 == 0, k0 + BLOCK >= K
+    most = terms_of_block(K, sums)
+    by_row = min(K, most) * wide * width * C.itemsize <= ROW_OF_PANELS
+    next_t = TILE_ROWS * width if most < K else np.intp(0)
+    for k0 in range(0, max(K, 1), most):
+        terms = min(K - k0, most)
+        block = terms, sums, k0 == 0, k0 + most >= K
         if tall > 1:
             pack(B, b_by_rows, j0 + unpacked * width, n - unpacked * width, k0, terms, one, width, work, right)
         for p0 in range(0, tall, group):

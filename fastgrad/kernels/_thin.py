@@ -10,11 +10,12 @@ import numpy as np
 from ._arrays import compact, flat
 from ._dots import DOTS_PARTS, SPAN, add_dots, first_absent_of_dots
 from ._jit import device
-from ._pack import ceil_div, finish, pack
+from ._pack import ceil_div, finish, pack, terms_of_block
 from ._parts import absent, part
 from ._simd import first, lanes, load, load_masked, select, splat, store, store_masked
 from ._tile import (
     BLOCK,
+    SUMS,
     TILE_ROWS,
     TILE_VECS,
     TURNED,
@@ -77,7 +78,7 @@ def thin_plan(m, n, K, by_rows, like):
     sums = (min(K, BLOCK) + 2 * L) * R
     totals = sums + (chunk + L) * 2
     if not by_rows:
-        totals = m * (min(K, np.intp(SPAN)) + L)
+        totals = m * (min(K, SPAN * terms_of_block(K, SUMS)) + L)
     spare = totals + (chunk + L) * max(R, tile_rows(_SOME_TURNED))
     return chunk, sums, totals, spare, spare + L * (max(m, TURNED) + 2)
 
@@ -243,15 +244,15 @@ def _add_by_rows(A, a_by_rows, B, j, m, K, columns, work, left, totals, sums, wi
 def _add_by_columns(A, a_by_rows, B, j, m, K, columns, work, left, totals, width):
     """The same of a B by columns. An A by rows is transposed before."""
     compact()
-    L = lanes(B)
-    for k0 in range(0, max(K, 1), SPAN):
-        terms, place = min(K - k0, SPAN), j * K + k0
+    L, block = lanes(B), terms_of_block(K, SUMS)
+    for k0 in range(0, max(K, 1), SPAN * block):
+        terms, place = min(K - k0, SPAN * block), j * K + k0
         factor = flat(A), k0, K
         if a_by_rows:
             factor = work, left, terms + L
             for k in range(0, terms, L):
                 to_lines(A, (k0 + k) * m, m, terms - k, work, left + k, terms + L)
-        add_dots(m, *factor, flat(B), place, K, columns, terms, work, totals, width, k0 == 0)
+        add_dots(m, *factor, flat(B), place, K, columns, terms, block, work, totals, width, k0 == 0)
 
 
 @part(*TASK)

@@ -27,7 +27,9 @@ from ._vec import (
 )
 
 BLOCK = 256  # terms that are summed on their own: |error| ≤ (BLOCK + K / BLOCK + 2) eps Σ|terms|
-SUMS = 4  # that a block is, each of every fourth term, where both factors of a product lie along the sum
+# Where both factors of a product lie along the sum, a block is so many sums, each of every fourth term; all blocks are
+# about as long, and LONGEST at most: a short one, of what is left, would take three times as long a term.
+SUMS, LONGEST = 4, 320
 # Accumulators, a row of vectors and a broadcast fill the registers: 32 of 64 bytes with AVX-512; 16 of 32 bytes with
 # AVX2, where a Vec is two; 32 of 16 bytes with NEON, where it is four. A multiply-add takes four cycles and two start
 # in each, so eight accumulators at least keep the units busy. 12 × 2 measured 4 % less than 8 × 3, and pads the rows of
