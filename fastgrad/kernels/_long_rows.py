@@ -19,8 +19,8 @@ from ._simd import (
     kept,
     lanes,
     load_masked,
+    not_whole,
     only_known,
-    others,
     prefetch,
     read_anew,
     select,
@@ -140,7 +140,7 @@ def _product_of_few(vectors, G, Y, out, start, stop):
     masked store. Rows of nine to sixteen vectors took up to a fifth longer so; for those, carrying G_m along as Y is
     read in place of looking it up took 1.2 times as long.
     """
-    inside, rest = first_of(vectors, Y, Y.shape[1]), others(vectors)
+    inside, rest = first_of(vectors, Y, Y.shape[1]), not_whole(vectors)
     end = Y.shape[1] - width(rest, Y)
     shift = at_largest(vectors, _row(Y, start, inside), _row(G, start, inside))
     for i in range(start, stop):

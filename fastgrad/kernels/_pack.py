@@ -21,7 +21,8 @@ def ceil_div(a, b):
 
 @device
 def terms_of_block(K, sums):
-    """How many terms a block has, of a sum of K terms whose blocks are so many sums each."""
+    """How many terms a block has, of a sum of K terms whose blocks are so many sums each; but the last, which has what
+    is left. Of several sums, a multiple of 16, for blocks that are as few and equal as that allows."""
     if sums == 1:
         return np.intp(BLOCK)
     if K <= LONGEST:

@@ -109,11 +109,11 @@ def only_known(typingctx, mask):
 
 
 @intrinsic
-def others(typingctx, times):
+def not_whole(typingctx, times):
     """As many vectors as may be neither whole nor empty."""
     count = times.some - times.whole
-    other = TimesType(count, count, count)
-    return other(times), lambda context, builder, sig, args: context.get_dummy_value()
+    vectors = TimesType(count, count, count)
+    return vectors(times), lambda context, builder, sig, args: context.get_dummy_value()
 
 
 @intrinsic
