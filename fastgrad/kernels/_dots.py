@@ -172,7 +172,7 @@ _ARGUMENTS = 1, int, int, int, 1, int, int, int, int, int, 1, int, int, bool  # 
 @inlined
 def _dots(shape, A, a, apart, rows, B, b, stride, columns, terms, block, work, t, width, opens):
     """work[t + p width + q] (+)= Σ_k A[a + p apart + k] · B[b + q stride + k], where (+)= is = if it opens the sum;
-    in blocks of so many terms"""
+    in blocks of so many terms. What it is copied into is compact: unrolled, 50 terms take a fifth longer."""
     blocks, whole = max(ceil_div(terms, block), 1), terms // SUMS * SUMS  # one block of a sum of nothing
     for q in range(0, columns, dots_columns(shape, B)):
         right = dots_columns_at(shape, B, b + q * stride, stride, columns - q)

@@ -97,8 +97,7 @@ def _few_columns(shape, A, a, step, apart, B, b_by_rows, K, sums, C, i0, m, j0, 
         for q in range(0, n, L):
             b = right + q // L * (K * L + L)
             acc = tile_zeros(C, shape)
-            k = np.intp(0)
-            while k < K:
+            for k in range(0, K, most):
                 left = A, a + p * apart + k * step, sums * step, step, apart, rows, fetched
                 terms = min(K - k, most)
                 acc = block_of_tile(shape, *left, work, b + k * L, L, ahead, terms, sums, work, side)
@@ -106,7 +105,6 @@ def _few_columns(shape, A, a, step, apart, B, b_by_rows, K, sums, C, i0, m, j0, 
                     acc = tile_add(tile_load(work, total, L, shape), acc)
                 if k + most < K:
                     tile_store(acc, work, total, L)
-                k += most
             if bias.size:
                 acc = tile_add(acc, tile_load(work, b + K * L, np.intp(0), shape))
             c = (i0 + p) * N + j0 + q
