@@ -93,12 +93,12 @@ def _few_columns(shape, A, a, step, apart, B, b_by_rows, K, sums, C, i0, m, j0, 
             shift = load_masked(bias, j0 + q, first(C, n - q), splat(C, 0))
             store(work, right + q // L * (K * L + L) + K * L, shift)
     for p in range(0, m, TILE_ROWS):
-        rows, fetched, ahead = m - p, TILE_ROWS * apart, ROWS_AHEAD * L
+        rows, ahead = m - p, ROWS_AHEAD * L
         for q in range(0, n, L):
             b = right + q // L * (K * L + L)
             acc = tile_zeros(C, shape)
             for k in range(0, K, most):
-                left = A, a + p * apart + k * step, sums * step, step, apart, rows, fetched
+                left = A, a + p * apart + k * step, sums * step, step, apart, rows
                 terms = min(K - k, most)
                 acc = block_of_tile(shape, *left, work, b + k * L, L, ahead, terms, sums, work, side)
                 if k > 0:

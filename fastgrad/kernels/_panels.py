@@ -26,20 +26,19 @@ from ._tile import (
     tile_zeros,
 )
 
-# Rows of a panel of B fetched ahead, and whether A's next panel is: where tiles are small, 3 % together. What comes
-# next of the same panel in its place: 2 % less for large float64, 5 % more where A is from afar (3743 × 325 × 100).
-ROWS_AHEAD, FETCH_A = (16, True) if TILE_VECS == 1 else (4, False)
+# Rows of a panel of B fetched ahead: where tiles are small, half as many cost 2 %. To fetch A, too, costs 3 %.
+ROWS_AHEAD = 16 if TILE_VECS == 1 else 4
 
 TILE, FEW = TileShape(TILE_ROWS, TILE_VECS), TileShape(FEW_ROWS, TILE_VECS)  # few for what is left of the rows
 NARROW, SLIM = TileShape(TILE_ROWS, 1), TileShape(TILE_ROWS, 1, TURNED)  # for what is left of the columns
 
 
 @inlined
-def block_of_tile(shape, A, a, hop_a, next_sum, apart, rows, fetched, B, b, stride, ahead, terms, sums, work, side):
+def block_of_tile(shape, A, a, hop_a, next_sum, apart, rows, B, b, stride, ahead, terms, sums, work, side):
     """tile[p, q] = Σ_k A[p, k] · B[b + k stride + q], as so many sums, that of s of the terms s, s + sums, …
 
-    The terms of sum s of row p begin at A[a + p apart + s next_sum] and are hop_a elements from each other. `fetched`
-    and `ahead` elements further on, A and B are fetched. The total of the sums so far is in work[side:].
+    The terms of sum s of row p begin at A[a + p apart + s next_sum] and are hop_a elements from each other. B is
+    fetched `ahead` elements before. The total of the sums so far is in work[side:].
     """
     width, hop_b = tile_width(shape, B), sums * stride
     places, acc, stop = tile_places(shape, A, a, apart, rows), tile_zeros(B, shape), b + terms * stride
@@ -50,8 +49,6 @@ def block_of_tile(shape, A, a, hop_a, next_sum, apart, rows, fetched, B, b, stri
         for_a, for_b, last, acc = s * next_sum, b + s * stride, stop - hop_b, tile_zeros(B, shape)
         if apart == 1 and (hop_a == TILE_ROWS or rows >= tile_rows(shape)):
             while for_b < last:
-                if FETCH_A:
-                    tile_prefetch(shape, A, a + for_a + fetched)
                 tile_prefetch(shape, B, for_b + ahead)
                 acc = tile_rank1(acc, A, a + for_a, None, rows, B, for_b)
                 for_a, for_b = for_a + hop_a, for_b + hop_b
@@ -84,9 +81,9 @@ def block_of_tile(shape, A, a, hop_a, next_sum, apart, rows, fetched, B, b, stri
 
 @device
 def tiles(shape, grid, left, right, block, totals, target, bias, accumulate):
-    """Adds a block of rank-1 updates to each tile of a grid; those of the last block go to C, with the bias.
+    """Adds a block of rank-1 updates to a grid of tiles, row by row; those of the last block go to C, with the bias.
 
-    grid: whether row by row, rows and columns of tiles, rows of tiles that the totals have.
+    grid: rows and columns of tiles, tiles in a row of the totals.
     left: A, where the first tile begins, steps to the next term of a sum, to the next sum, row and tile.
     right: B, where the first tile begins, steps to the next term and tile.
     block: its terms, how many sums they are, whether it is the first, whether the last.
@@ -94,17 +91,16 @@ def tiles(shape, grid, left, right, block, totals, target, bias, accumulate):
     target: C, row and column where the first tile begins, row and column at which C's part ends.
     """
     compact()
-    (by_row, down, across, tall), (terms, sums, opens, closes), (work, side, t, next_t) = grid, block, totals
+    (down, across, wide), (terms, sums, opens, closes), (work, side, t, next_t) = grid, block, totals
     (A, a, hop_a, next_sum, apart, next_a), (B, b, stride, next_b), (C, i0, j0, i_end, j_end) = left, right, target
     N, width = C.shape[1], TILE_VECS * lanes(C)
     plain = not accumulate and bias.size == 0
     # A strip of B as it lies touches few bytes of many pages, which the hardware does not see coming: while one passes,
     # the next is fetched.
     ahead = ROWS_AHEAD * stride if stride == width else np.intp(width)
-    for outer in range(down if by_row else across):
-        for inner in range(across if by_row else down):
-            p, q = (outer, inner) if by_row else (inner, outer)
-            i, j, total = i0 + p * TILE_ROWS, j0 + q * width, t + (q * tall + p) * next_t
+    for p in range(down):
+        for q in range(across):
+            i, j, total = i0 + p * TILE_ROWS, j0 + q * width, t + (p * wide + q) * next_t
             c, rows, columns = i * N + j, i_end - i, j_end - j
             whole = rows >= tile_rows(shape) and columns >= tile_width(shape, C)
             direct = closes and (whole or plain)
@@ -114,7 +110,7 @@ def tiles(shape, grid, left, right, block, totals, target, bias, accumulate):
                     tile_prefetch(shape, C, c + row * N)
                 if not opens:
                     tile_prefetch(shape, work, total + row * width)
-            left = A, a + p * next_a, hop_a, next_sum, apart, rows, next_a
+            left = A, a + p * next_a, hop_a, next_sum, apart, rows
             acc = block_of_tile(shape, *left, B, b + q * next_b, stride, ahead, terms, sums, work, side)
             if not opens:
                 acc = tile_add(tile_load(work, total, width, shape), acc)
@@ -143,9 +139,9 @@ def is_narrow(columns, like):
 def panels(grid, left, right, block, totals, target, bias, accumulate):
     """`tiles`, of the shapes that their rows and columns ask for."""
     compact()
-    (by_row, down, across, tall), (A, a, hop_a, next_sum, apart, next_a), (B, b, stride, next_b) = grid, left, right
+    (down, across, wide), (A, a, hop_a, next_sum, apart, next_a), (B, b, stride, next_b) = grid, left, right
     (work, side, t, next_t), (C, i, j, i_end, j_end) = totals, target
-    columns, width, v = j_end - j, TILE_VECS * lanes(C), np.intp(0)
+    columns, v = j_end - j, np.intp(0)
     if across == 1 and is_narrow(columns, C):
         while v < columns:
             piece = (B, b + v, stride, next_b), block, (work, side, t + v, next_t), (C, i, j + v, i_end, j_end)
@@ -157,14 +153,9 @@ def panels(grid, left, right, block, totals, target, bias, accumulate):
                 v += TURNED
         return
     whole = down - 1 if i_end - i <= (down - 1) * TILE_ROWS + FEW_ROWS else down
-    # In both shapes, a panel of B is to pass before the next one does.
-    together = across if by_row or whole == down else np.intp(1)
-    for q in range(0, across, together):
-        right, totals = (B, b + q * next_b, stride, next_b), (work, side, t + q * tall * next_t, next_t)
-        target = C, i, j + q * width, i_end, j_end
-        tiles(TILE, (by_row, whole, together, tall), left, right, block, totals, target, bias, accumulate)
-        if whole < down:
-            below = A, a + whole * next_a, hop_a, next_sum, apart, next_a
-            totals = work, side, totals[2] + whole * next_t, next_t
-            target = C, i + whole * TILE_ROWS, j + q * width, i_end, j_end
-            tiles(FEW, (by_row, np.intp(1), together, tall), below, right, block, totals, target, bias, accumulate)
+    tiles(TILE, (whole, across, wide), left, right, block, totals, target, bias, accumulate)
+    if whole < down:
+        left = A, a + whole * next_a, hop_a, next_sum, apart, next_a
+        totals = work, side, t + whole * wide * next_t, next_t
+        target = C, i + whole * TILE_ROWS, j, i_end, j_end
+        tiles(FEW, (np.intp(1), across, wide), left, right, block, totals, target, bias, accumulate)

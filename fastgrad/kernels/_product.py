@@ -39,13 +39,14 @@ WORKSPACE = 2**24  # bytes for panels and totals, over all threads
 GROUP = 2**18  # bytes of A's panels, which stay in the second cache while B's pass them: twice as many cost 5 %
 UNPACKED_ROWS = 2 * TILE_ROWS  # so many do not pay for packing B, of up to UNPACKED_BYTES
 # Whether A is packed though its rows do not push each other out of the cache; so many panels of B do not pay for
-# packing A; bytes of B's panels that pass one panel of A after the other, for C to be written row by row; and so many
-# terms, or less, do not pay for packing a B by rows, if strips of it fill C's rows.
+# packing A; bytes of B's panels that stay in the second cache while panels of A pass all of them, one after the other:
+# so C is written row by row, and dW of 133 × 1627 × 606 takes 0.7 times as long as panel by panel; and so many terms,
+# or less, do not pay for packing a B by rows, if strips of it fill C's rows.
 if TILE_VECS > 1:
-    UNPACKED_BYTES, PACK_A, UNPACKED_PANELS, ROW_OF_PANELS, FEW_TERMS_OF_STRIPS = 2**62, False, 3, 2**18, 64
+    UNPACKED_BYTES, PACK_A, UNPACKED_PANELS, PASSED, FEW_TERMS_OF_STRIPS = 2**62, False, 3, 2**18, 64
 else:  # a panel of B stays in the first cache, and strips as narrow come slowly from memory: dW of 30000x300x12 took
     # 12.2 ms, packed 7.6
-    UNPACKED_BYTES, PACK_A, UNPACKED_PANELS, ROW_OF_PANELS, FEW_TERMS_OF_STRIPS = 2**23, True, 15, 2**17, 24
+    UNPACKED_BYTES, PACK_A, UNPACKED_PANELS, PASSED, FEW_TERMS_OF_STRIPS = 2**23, True, 15, 2**17, 24
 FEW_COLUMNS = 6  # or less: a B by rows is turned, to lie along the sum
 DOTS_ROWS = 18 if TILE_VECS == 1 else 16  # or less, where B lies along the sum, do not pay for transposing it
 DOTS_COLUMNS = 12  # or less: the same for A, or they leave many lanes idle
@@ -205,7 +206,7 @@ def blocks(
     if pack_A:
         source, apart, step = work, one, np.intp(TILE_ROWS)
     most = terms_of_block(K, sums)
-    by_row = min(K, most) * wide * width * C.itemsize <= ROW_OF_PANELS
+    together = max(one, PASSED // max(min(K, most) * width * C.itemsize, one))
     next_t = TILE_ROWS * width if most < K else np.intp(0)
     for k0 in range(0, max(K, 1), most):
         terms = min(K - k0, most)
@@ -224,15 +225,17 @@ def blocks(
             while q < wide:
                 across, j, next_b = np.intp(1), j0 + q * width, terms * width + L
                 if q < unpacked:
-                    across, other = max(min(unpacked, whole) - q, across), (flat(B), k0 * N + j, N, width)
+                    across = max(min(unpacked - q, whole - q, together), across)
+                    other = flat(B), k0 * N + j, N, width
                 elif tall > 1:
-                    across, other = max(whole - q, across), (work, right + (q - unpacked) * next_b, width, next_b)
+                    across = max(min(whole - q, together), across)
+                    other = work, right + (q - unpacked) * next_b, width, next_b
                 else:
                     other = work, right, width, next_b
                     pack(B, b_by_rows, j, min(j0 + n - j, width), k0, terms, one, width, work, right)
-                totals = work, side, side + _REGISTERS * L + (q * tall + p0) * next_t, next_t
+                totals = work, side, side + _REGISTERS * L + (p0 * wide + q) * next_t, next_t
                 to = C, i, j, i0 + m, j0 + n
-                panels((by_row, down, across, tall), factor, other, block, totals, to, bias, accumulate)
+                panels((down, across, wide), factor, other, block, totals, to, bias, accumulate)
                 q += across
 
 
