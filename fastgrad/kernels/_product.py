@@ -41,18 +41,20 @@ UNPACKED_ROWS = 2 * TILE_ROWS  # so many do not pay for packing B, of up to UNPA
 # Whether A is packed though its rows do not push each other out of the cache; so many panels of B do not pay for
 # packing A; bytes of B's panels that stay in the second cache while panels of A pass all of them, one after the other:
 # so C is written row by row, and dW of 133 × 1627 × 606 takes 0.7 times as long as panel by panel; and so many terms,
-# or less, do not pay for packing a B by rows, if strips of it fill C's rows.
+# or less, do not pay for packing a B by rows, if strips of it fill C's rows. UNPACKED_MORE times UNPACKED_ROWS do not
+# pay for packing a B half as large, unless its rows meet: dX of 24 × 784 × 256 takes 0.84 times as long.
 if TILE_VECS > 1:
-    UNPACKED_BYTES, PACK_A, UNPACKED_PANELS, PASSED, FEW_TERMS_OF_STRIPS = 2**62, False, 3, 2**18, 64
+    UNPACKED_BYTES, PACK_A, UNPACKED_PANELS, PASSED, FEW_TERMS_OF_STRIPS, UNPACKED_MORE = 2**62, False, 3, 2**18, 64, 1
 else:  # a panel of B stays in the first cache, and strips as narrow come slowly from memory: dW of 30000x300x12 took
     # 12.2 ms, packed 7.6
-    UNPACKED_BYTES, PACK_A, UNPACKED_PANELS, PASSED, FEW_TERMS_OF_STRIPS = 2**23, True, 15, 2**17, 24
+    UNPACKED_BYTES, PACK_A, UNPACKED_PANELS, PASSED, FEW_TERMS_OF_STRIPS, UNPACKED_MORE = 2**23, True, 15, 2**17, 24, 2
 FEW_COLUMNS = 6  # or less: a B by rows is turned, to lie along the sum
 DOTS_ROWS = 18 if TILE_VECS == 1 else 16  # or less, where B lies along the sum, do not pay for transposing it
 DOTS_COLUMNS = 12  # or less: the same for A, or they leave many lanes idle
 # So many terms or less: C is written from end to end, after a B by columns has been transposed as a whole. With FEWEST
-# columns or less, dots pay from more than FEW_TERMS on.
-FEW_TERMS, FEW_TERMS_BY_COLUMNS, FEWEST = 24, 48, 4
+# columns or less, dots pay from more than FEW_TERMS on. More than FEW_TERMS_OF_MEETING rows of B that meet push each
+# other out of the first cache: packed, dW of 24 × 1024 × 512 takes 0.4 times as long.
+FEW_TERMS, FEW_TERMS_BY_COLUMNS, FEWEST, FEW_TERMS_OF_MEETING = 24, 48, 4, 8
 
 _REGISTERS = TILE_ROWS * TILE_VECS
 
@@ -120,6 +122,13 @@ def _are_few_terms(b_by_rows, K, n, itemsize):
     """Whether so few terms, for n columns, are a product of `few_terms` whatever else."""
     most = FEW_TERMS if b_by_rows else FEW_TERMS_BY_COLUMNS
     return most >= K and n * itemsize >= VECTOR_BYTES
+
+
+@device
+def _is_unpacked(B, b_by_rows, m):
+    """Whether strips of whole vectors of B are read where they are, as so few rows do not pay for packing."""
+    more = 1 if rows_meet(B) or B.size * B.itemsize > UNPACKED_BYTES // 2 else UNPACKED_MORE
+    return b_by_rows and m <= more * UNPACKED_ROWS and B.size * B.itemsize <= UNPACKED_BYTES
 
 
 @device
@@ -197,9 +206,8 @@ def blocks(
     width = np.intp(TILE_VECS * L)
     tall, wide = ceil_div(m, TILE_ROWS), ceil_div(n, width)
     whole = wide - 1 if is_narrow(n - (wide - 1) * width, C) else wide
-    # Few rows do not pay for packing: strips of whole vectors of B are then read where they are.
     unpacked = np.intp(0)
-    if b_by_rows and m <= UNPACKED_ROWS and B.size * C.itemsize <= UNPACKED_BYTES:
+    if _is_unpacked(B, b_by_rows, m):
         unpacked = n // width if n % L else wide
     pack_A = wide > UNPACKED_PANELS and (PACK_A or rows_meet(A))
     source, one = flat(A), np.intp(1)
@@ -254,12 +262,14 @@ def tiled_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work
     strip = tile_width(FEW_TERMS_TILE, C)
     sums = sums_of_block(a_by_rows, b_by_rows, N, K)
     filled = n >= strip and 10 * ceil_div(n, strip) * strip <= 13 * n
-    few = _are_few_terms(b_by_rows, K, n, C.itemsize)
-    if b_by_rows and (few or (K <= FEW_TERMS_OF_STRIPS and filled)) and not accumulate:
+    few = _are_few_terms(b_by_rows, K, n, C.itemsize) or (b_by_rows and K <= FEW_TERMS_OF_STRIPS and filled)
+    if b_by_rows and rows_meet(B) and m > TILE_ROWS:
+        few = few and K <= FEW_TERMS_OF_MEETING
+    if few and b_by_rows and not accumulate:
         few_terms(flat(A), i0 * apart, step, apart, flat(B), j0, B.shape[1], K, C, i0, m, j0, n, bias)
-    elif few and not b_by_rows and not accumulate:
+    elif few and not accumulate:
         few_terms_by_columns(flat(A), i0 * apart, step, apart, B, K, C, i0, m, j0, n, bias, work, right)
-    elif are_few_columns(task_columns, K, C) and not (b_by_rows and m <= UNPACKED_ROWS):
+    elif are_few_columns(task_columns, K, C) and not _is_unpacked(B, b_by_rows, m):
         factors = flat(A), i0 * apart, step, apart, B, b_by_rows, K, sums
         few_columns(*factors, C, i0, m, j0, n, bias, accumulate, work, right, totals)
     else:
