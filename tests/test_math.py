@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from problems import DTYPES, arguments, ulps
 
-from fastgrad.kernels import _math, _simd
+from fastgrad.kernels import _loads, _math, _simd
 
 BOUNDS = {"exp": 1, "expm1": 2, "log": 2, "log1p": 2, "tanh": 2, "sigmoid": 2, "erf": 2}
 AT_INFINITY = {"exp": (0, mpmath.inf), "expm1": (-1, mpmath.inf), "tanh": (-1, 1), "erf": (-1, 1), "sigmoid": (0, 1)}
 
 
 def on_array(function):
-    first, load, store, lanes, splat = _simd.first, _simd.load_masked, _simd.store_masked, _simd.lanes, _simd.splat
+    first, load, store, lanes, splat = _simd.first, _loads.load_masked, _loads.store_masked, _simd.lanes, _simd.splat
 
     @numba.njit(error_model="numpy")
     def run(x, result):

@@ -13,7 +13,7 @@ from subprocesses import run
 from test_rules import as_given, every_function
 
 import fastgrad as fg
-from fastgrad.kernels import _across, _simd, _tile
+from fastgrad.kernels import _across, _loads, _simd, _tile
 
 # --- nothing outside of the arrays -----------------------------------------------------------------------------------
 
@@ -89,10 +89,10 @@ def test_more_elements_than_32_bits_count():
 
 @numba.njit
 def _write_far(array, row, column):
-    _simd.store(array, (row, column), _simd.splat(array, 1.0))
+    _loads.store(array, (row, column), _simd.splat(array, 1.0))
     tile = _tile.tile_zeros(array, SMALL_TILE)
     _tile.tile_store(tile, array, row * array.shape[1] + column + 1, 1)
-    return _across.lane_sum(_simd.load(array, (row, column)))
+    return _across.lane_sum(_loads.load(array, (row, column)))
 
 
 SMALL_TILE = _tile.TileShape(1, 1)

@@ -8,6 +8,7 @@ import pytest
 from problems import DTYPES
 
 from fastgrad.kernels import _across as across
+from fastgrad.kernels import _loads as loads
 from fastgrad.kernels import _scale as scaling
 from fastgrad.kernels import _simd as simd
 from fastgrad.kernels import _vec as vec
@@ -17,7 +18,7 @@ L = {np.float32: 16, np.float64: 8}
 
 def on_vectors(function, arguments, count):
     """A compiled loop that applies `function` to vectors of `count` arrays and stores the result."""
-    first, load, store, lanes = simd.first, simd.load_masked, simd.store_masked, simd.lanes
+    first, load, store, lanes = simd.first, loads.load_masked, loads.store_masked, simd.lanes
     splat = simd.splat
 
     @numba.njit(error_model="numpy")
@@ -146,7 +147,7 @@ def test_horner(dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_across_lanes(dtype):
-    lane_sum, lane_max, lane, load = across.lane_sum, across.lane_max, across.lane, simd.load
+    lane_sum, lane_max, lane, load = across.lane_sum, across.lane_max, across.lane, loads.load
 
     @numba.njit
     def run(x, result):
@@ -166,7 +167,7 @@ def test_across_lanes(dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_masks_touch_no_other_lane(dtype):
-    first, load_masked, store_masked, splat = simd.first, simd.load_masked, simd.store_masked, simd.splat
+    first, load_masked, store_masked, splat = simd.first, loads.load_masked, loads.store_masked, simd.splat
 
     @numba.njit
     def run(x, count, result):
@@ -197,7 +198,7 @@ def test_a_pair_is_two_vectors(dtype):
     @numba.njit(error_model="numpy")
     def in_pairs(x, result):
         for i in range(0, x.size, 2 * simd.lanes(x)):
-            simd.store(result, i, mixed(simd.load_masked(x, i, vec.PAIR, simd.splat(x, 0))))
+            loads.store(result, i, mixed(loads.load_masked(x, i, vec.PAIR, simd.splat(x, 0))))
 
     x = values(dtype, size=8 * L[dtype])
     x[np.isinf(x)] = 1
@@ -213,8 +214,8 @@ def test_a_pair_is_two_vectors(dtype):
 def test_several_vectors_with_one_mask(dtype, count, whole, some):
     """No element behind the mask is read, written or kept; halves and a repeated vector have their lanes in order."""
     times = vec.Times(count, whole, some)
-    first_of, load_masked, repeated, halves = simd.first_of, simd.load_masked, simd.repeated, across.halves
-    store_masked, splat, load = simd.store_masked, simd.splat, simd.load
+    first_of, load_masked, repeated, halves = simd.first_of, loads.load_masked, simd.repeated, across.halves
+    store_masked, splat, load = loads.store_masked, simd.splat, loads.load
 
     @numba.njit
     def run(x, size, result):
@@ -253,7 +254,7 @@ def test_several_vectors_with_one_mask(dtype, count, whole, some):
 @pytest.mark.parametrize("count", [1, 2, 4, 8])
 def test_first_true(dtype, count):
     times = vec.Times(count)
-    first_true, load_masked, splat = across.first_true, simd.load_masked, simd.splat
+    first_true, load_masked, splat = across.first_true, loads.load_masked, simd.splat
 
     @numba.njit
     def run(x):
@@ -275,13 +276,13 @@ SOME_VECTORS = [vec.Times(1), vec.Times(2, 1), vec.Times(4, 2, 3), vec.Times(8, 
 def test_across_vectors(dtype, times):
     """The largest: lane l is chosen against lane l + half, and stays where they are alike. Sum, largest: lane by lane.
     What lies behind the vectors that may be more than empty counts in none."""
-    at_largest, vector_sum, load_masked, splat = across.at_largest, across.vector_sum, simd.load_masked, simd.splat
+    at_largest, vector_sum, load_masked, splat = across.at_largest, across.vector_sum, loads.load_masked, simd.splat
 
     @numba.njit
     def run(x, y, total, top):
         zeros = splat(x, 0)
-        simd.store(total, 0, vector_sum(times, load_masked(y, 0, times, zeros)))
-        simd.store(top, 0, across.vector_max(times, load_masked(x, 0, times, zeros)))
+        loads.store(total, 0, vector_sum(times, load_masked(y, 0, times, zeros)))
+        loads.store(top, 0, across.vector_max(times, load_masked(x, 0, times, zeros)))
         return at_largest(times, load_masked(x, 0, times, zeros), load_masked(y, 0, times, zeros))
 
     lanes, total, top = times.some * L[dtype], np.empty(L[dtype], dtype), np.empty(L[dtype], dtype)

@@ -173,6 +173,28 @@ def test_every_number_of_classes(function, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("function", [f for f in FUNCTIONS.values() if f.has_axis and f.has_out], ids=lambda f: f.name)
+def test_where_out_starts_in_a_line_of_the_cache_changes_no_bit(function, dtype):
+    """Long rows are written from the first line on: from elsewhere, in place, and nothing beside them."""
+    rng, line = np.random.default_rng(0), 64 // np.dtype(dtype).itemsize
+    for k in (33, 64, 150, 257):
+        arguments = function.arguments(rng, dtype, (3,), k=k)
+        *_, last = arguments
+        result = function.call(fg, arguments)
+        room = np.empty(result.size + 3 * line, dtype)
+        first = -room.ctypes.data % 64 // room.itemsize
+        for start in range(first, first + line):
+            room[:] = 7
+            out = room[start : start + result.size].reshape(result.shape)
+            assert_same_bits(function.call(fg, arguments, out=out), result)
+            if function.signature.inplace:
+                out[:] = arguments[last]
+                assert_same_bits(function.call(fg, {**arguments, last: out}, out=out), result)
+            assert np.all(room[:start] == 7)
+            assert np.all(room[start + result.size :] == 7)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("k", [3, 10, 100, 150])
 def test_saturated_rows_against_two_hundred_digits(dtype, k):
     """Where the usual formulas give 0 or noise, against mpmath."""

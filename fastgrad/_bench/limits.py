@@ -8,7 +8,8 @@ import numba
 import numpy as np
 
 from .._functions import DTYPES
-from ..kernels._simd import fma, load, splat, store
+from ..kernels._loads import load, store
+from ..kernels._simd import fma, splat
 from ..kernels._vec import cpu_features
 
 _COUNT, _REPEATS = 2_000_000, 9

@@ -7,9 +7,10 @@ import numpy as np
 
 from ._arrays import compact, flat
 from ._jit import device, inlined
+from ._loads import load_masked, store
 from ._pack import ceil_div, finish, pack, terms_of_block
 from ._panels import NARROW, ROWS_AHEAD, block_of_tile
-from ._simd import first, lanes, load_masked, splat, store
+from ._simd import first, lanes, splat
 from ._thin import FEW_ROWS
 from ._tile import (
     TILE_ROWS,

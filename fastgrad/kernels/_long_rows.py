@@ -10,24 +10,9 @@ import numpy as np
 from ._across import at_largest, lane_max, lane_sum, vector_max, vector_sum
 from ._arrays import compact
 from ._jit import device, inlined
+from ._loads import element, load_masked, prefetch, store_masked
 from ._math import INFINITY, exp, exp_of_difference, expm1, log1p
-from ._simd import (
-    element,
-    first,
-    first_of,
-    fma,
-    kept,
-    lanes,
-    load_masked,
-    not_whole,
-    only_known,
-    prefetch,
-    read_anew,
-    select,
-    splat,
-    store_masked,
-    width,
-)
+from ._simd import first, first_of, fma, kept, lanes, not_whole, only_known, read_anew, select, splat, width
 from ._sums import along_row, is_element, omit, row_argmax, row_max, row_total, times
 from ._vec import PAIR, Times
 

@@ -24,10 +24,11 @@ from . import _short_rows as short
 from ._across import lane
 from ._arrays import borrowed, compact, give_back
 from ._jit import device, inlined
+from ._loads import load, load_masked, store, store_masked
 from ._long_rows import add_other_exp, row_exp
 from ._math import exp_of_difference, log1p
 from ._parts import absent, part
-from ._simd import first, fma, kept, lanes, load, load_masked, maximum, select, splat, store, store_masked
+from ._simd import first, fma, kept, lanes, maximum, select, splat
 from ._sums import along_row, is_element, omit, row_argmax, row_max, row_total, scalar, times
 
 # --- rows whose target is one class ----------------------------------------------------------------------------------

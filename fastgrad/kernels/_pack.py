@@ -4,7 +4,8 @@ import numpy as np
 
 from ._arrays import compact
 from ._jit import device, inlined
-from ._simd import first, lanes, load, load_masked, select, splat, store, store_masked
+from ._loads import load, load_masked, store, store_masked
+from ._simd import first, lanes, select, splat
 from ._tile import BLOCK, LONGEST, SUMS, TILE_VECS, TURNED, TileShape, tile_load, tile_store
 from ._transpose import tile_store_dealt, tile_turned
 

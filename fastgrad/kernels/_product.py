@@ -19,10 +19,11 @@ import numpy as np
 from ._arrays import add_to, compact, flat
 from ._few import FEW_TERMS_TILE, are_few_columns, few_columns, few_terms, few_terms_by_columns
 from ._jit import device, inlined
+from ._loads import store
 from ._pack import ceil_div, pack, sum_apart, terms_of_block
 from ._panels import is_narrow, panels
 from ._parts import absent, part
-from ._simd import lanes, splat, store
+from ._simd import lanes, splat
 from ._tall import is_by_whole_rows, is_tall, tall_plan, tall_task
 from ._thin import (
     TASK,

@@ -6,8 +6,9 @@ vectors, worked on there, and transposed back. A row alone takes one lane of the
 
 from ._arrays import compact, separate
 from ._jit import device, inlined
+from ._loads import load, store, store_masked
 from ._math import INFINITY, exp, exp_of_difference, expm1, log1p
-from ._simd import absolute, first, lane_numbers, lanes, load, maximum, select, splat, store, store_masked
+from ._simd import absolute, first, lane_numbers, lanes, maximum, select, splat
 from ._transpose import to_lines, to_rows
 
 MOST = 128  # classes: then two arrays take half of the fastest cache

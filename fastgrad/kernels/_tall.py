@@ -13,10 +13,11 @@ import numpy as np
 
 from ._arrays import add_to, compact, flag, flat
 from ._jit import device
+from ._loads import load, load_masked, store
 from ._pack import ceil_div, finish, pack
 from ._panels import FEW, NARROW, TILE
 from ._parts import part
-from ._simd import first, lanes, load, load_masked, splat, store
+from ._simd import first, lanes, splat
 from ._thin import CACHE_WAY, FEW_ROWS, TASK, add_by_rows, rows_meet
 from ._tile import (
     BLOCK,

@@ -10,9 +10,10 @@ import numpy as np
 from ._arrays import compact, flat
 from ._dots import DOTS_PARTS, SPAN, add_dots, first_absent_of_dots
 from ._jit import device
+from ._loads import load, load_masked, store, store_masked
 from ._pack import ceil_div, finish, pack, terms_of_block
 from ._parts import absent, part
-from ._simd import first, lanes, load, load_masked, select, splat, store, store_masked
+from ._simd import first, lanes, select, splat
 from ._tile import (
     BLOCK,
     SUMS,

@@ -9,12 +9,13 @@ import numpy as np
 from numba import prange
 
 from ._jit import ARITHMETIC, inlined, kernel
+from ._loads import load_masked, store, store_masked
 from ._math import at_most, exp_parts, normal_tail, sigmoid_parts
 from ._math import sigmoid as _sigmoid
 from ._math import tanh as _tanh
 from ._scale import scale, scale_down
 from ._signature import Signature
-from ._simd import absolute, first, fma, lanes, load_masked, rint, select, splat, store, store_masked
+from ._simd import absolute, first, fma, lanes, rint, select, splat
 from ._vec import PAIR, Constant
 
 FORWARD = Signature("X(...) -> Y(...)", inplace=True)

@@ -10,6 +10,7 @@ from numba import prange
 
 from ._arrays import borrowed, compact, flag, flat, give_back
 from ._jit import ARITHMETIC, device, kernel
+from ._loads import load_masked, store_masked
 from ._product import (
     PRODUCT_PARTS,
     ceil_div,
@@ -23,7 +24,7 @@ from ._product import (
     workspaces,
 )
 from ._signature import Signature
-from ._simd import first, lanes, load_masked, select, splat, store_masked
+from ._simd import first, lanes, select, splat
 from ._tile import BLOCK, TileShape, tile_add, tile_load, tile_store, tile_zeros
 
 AFFINE = Signature("X(...,d) W(m,d) b(m)? -> Y(...,m)")

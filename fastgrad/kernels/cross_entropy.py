@@ -9,9 +9,10 @@ from numba import prange
 
 from ._arrays import compact
 from ._jit import ARITHMETIC, anything, device, inlined, kernel
+from ._loads import load_masked
 from ._loss_rows import INDEX_TARGETS, PROBABILITY_TARGETS, SMOOTHED_TARGETS, span, vector_total
 from ._signature import Signature
-from ._simd import load_masked, select, splat
+from ._simd import select, splat
 from ._sums import row_total
 
 CROSS_ENTROPY = Signature("S(...,k) target(...):int weight(k)? sample_weight(...)? -> loss(...)")
