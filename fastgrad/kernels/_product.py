@@ -39,16 +39,21 @@ from ._vec import VECTOR_BYTES
 WORKSPACE = 2**24  # bytes for panels and totals, over all threads
 GROUP = 2**18  # bytes of A's panels, which stay in the second cache while B's pass them: twice as many cost 5 %
 UNPACKED_ROWS = 2 * TILE_ROWS  # so many do not pay for packing B, of up to UNPACKED_BYTES
-# Whether A is packed though its rows do not push each other out of the cache; so many panels of B do not pay for
-# packing A; bytes of B's panels that stay in the second cache while panels of A pass all of them, one after the other:
-# so C is written row by row, and dW of 133 × 1627 × 606 takes 0.7 times as long as panel by panel; and so many terms,
-# or less, do not pay for packing a B by rows, if strips of it fill C's rows. UNPACKED_MORE times UNPACKED_ROWS do not
-# pay for packing a B half as large, unless its rows meet: dX of 24 × 784 × 256 takes 0.84 times as long.
+# UNPACKED_MORE times as many do not pay for packing a B half as large, unless its rows meet in one place of the caches:
+# dX of 24 × 784 × 256 takes 0.84 times as long.
+# PACK_A: whether A is packed though its rows do not meet; UNPACKED_PANELS of B do not pay for packing A.
+# PASSED bytes of B's panels stay in the second cache while each panel of A passes all of them: so C is written row by
+# row, and dW of 133 × 1627 × 606 takes 0.7 times as long as panel by panel of B.
+# FEW_TERMS_OF_STRIPS or less do not pay for packing a B by rows, if strips of it fill C's rows.
 if TILE_VECS > 1:
-    UNPACKED_BYTES, PACK_A, UNPACKED_PANELS, PASSED, FEW_TERMS_OF_STRIPS, UNPACKED_MORE = 2**62, False, 3, 2**18, 64, 1
+    UNPACKED_BYTES, UNPACKED_MORE = 2**62, 1
+    PACK_A, UNPACKED_PANELS = False, 3
+    PASSED, FEW_TERMS_OF_STRIPS = 2**18, 64
 else:  # a panel of B stays in the first cache, and strips as narrow come slowly from memory: dW of 30000x300x12 took
     # 12.2 ms, packed 7.6
-    UNPACKED_BYTES, PACK_A, UNPACKED_PANELS, PASSED, FEW_TERMS_OF_STRIPS, UNPACKED_MORE = 2**23, True, 15, 2**17, 24, 2
+    UNPACKED_BYTES, UNPACKED_MORE = 2**23, 2
+    PACK_A, UNPACKED_PANELS = True, 15
+    PASSED, FEW_TERMS_OF_STRIPS = 2**17, 24
 FEW_COLUMNS = 6  # or less: a B by rows is turned, to lie along the sum
 DOTS_ROWS = 18 if TILE_VECS == 1 else 16  # or less, where B lies along the sum, do not pay for transposing it
 DOTS_COLUMNS = 12  # or less: the same for A, or they leave many lanes idle

@@ -2,7 +2,7 @@
 
 A `Vec` is 64 bytes of lanes on every CPU (where registers are narrower, LLVM splits it), so that the order of every
 sum, and with it every bit of a result, is the same everywhere. A `Mask` holds a truth value a lane. Both live in
-registers, work inside `prange` and survive the disk cache. What is done with them stands in `_simd.py`,
+registers, work inside `prange` and survive the disk cache. What is done with them stands in `_loads.py`, `_simd.py`,
 `_across.py` and `_scale.py`.
 """
 
