@@ -177,8 +177,8 @@ def test_every_number_of_classes(function, dtype):
 def test_where_out_starts_in_a_line_of_the_cache_changes_no_bit(function, dtype):
     """Long rows are written from the first line on: from elsewhere, in place, and nothing beside them."""
     rng, line = np.random.default_rng(0), 64 // np.dtype(dtype).itemsize
-    for k in (33, 64, 150, 257):
-        arguments = function.arguments(rng, dtype, (3,), k=k)
+    for rows, k in ((1, 17), (1, 30), (1, 60), (3, 33), (3, 64), (3, 150), (3, 257)):
+        arguments = function.arguments(rng, dtype, (rows,), k=k)
         *_, last = arguments
         result = function.call(fg, arguments)
         room = np.empty(result.size + 3 * line, dtype)
@@ -190,6 +190,9 @@ def test_where_out_starts_in_a_line_of_the_cache_changes_no_bit(function, dtype)
             if function.signature.inplace:
                 out[:] = arguments[last]
                 assert_same_bits(function.call(fg, {**arguments, last: out}, out=out), result)
+            if function.has_accumulate:
+                out[:] = 3
+                assert_same_bits(function.call(fg, arguments, out=out, accumulate=True), 3 + result)
             assert np.all(room[:start] == 7)
             assert np.all(room[start + result.size :] == 7)
 

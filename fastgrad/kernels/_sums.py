@@ -125,7 +125,8 @@ def along_row(value, data, out, i):
         store_masked(out, (i, 0), value(data, 0, inside), inside)
         return
     ready = value(data, 0, PAIR)
-    for j in range(step - past_line(out, (i, 0)), k, step):
+    past = past_line(out, (i, 0)) if k >= 2 * step else 0  # of fewer, the last would lie over the first
+    for j in range(step - past, k, step):
         following = value(data, min(j, k - step), PAIR)
         store(out, (i, max(j - step, 0)), ready)
         ready = following
