@@ -160,7 +160,7 @@ def test_the_order_of_sums_is_the_promised_one(terms):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
-    "terms", [1, 7, 24, 25, 28, 48, 49, 50, 51, 52, 255, 256, 257, 259, 320, 321, 1030, 4099, 5121]
+    "terms", [1, 7, 24, 25, 28, 48, 49, 50, 51, 52, 255, 256, 257, 259, 320, 321, 323, 1030, 4099, 5121]
 )
 def test_a_row_alone_has_the_bits_it_has_in_a_batch(dtype, terms):
     """Whichever of the ways to multiply few rows, few columns or many is taken, also where products underflow to −0."""

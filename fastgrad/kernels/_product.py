@@ -37,7 +37,7 @@ from ._tile import BLOCK, SUMS, TILE_ROWS, TILE_VECS, tile_width
 from ._vec import VECTOR_BYTES
 
 WORKSPACE = 2**24  # bytes for panels and totals, over all threads
-GROUP = 2**18  # bytes of A's panels, which stay in the second cache while B's pass them: twice as many cost 5 %
+GROUP = 2**18  # bytes of A's panels that are packed at a time: half as many cost 2 %, twice as many gain nothing
 UNPACKED_ROWS = 2 * TILE_ROWS  # so many do not pay for packing B, of up to UNPACKED_BYTES
 # UNPACKED_MORE times as many do not pay for packing a B half as large, unless its rows meet in one place of the caches:
 # dX of 24 × 784 × 256 takes 0.84 times as long.
@@ -49,8 +49,7 @@ if TILE_VECS > 1:
     UNPACKED_BYTES, UNPACKED_MORE = 2**62, 1
     PACK_A, UNPACKED_PANELS = False, 3
     PASSED, FEW_TERMS_OF_STRIPS = 2**18, 64
-else:  # a panel of B stays in the first cache, and strips as narrow come slowly from memory: dW of 30000x300x12 took
-    # 12.2 ms, packed 7.6
+else:  # strips as narrow come slowly from memory: dW of 30000 × 300 × 12 took 12.2 ms, packed 7.6
     UNPACKED_BYTES, UNPACKED_MORE = 2**23, 2
     PACK_A, UNPACKED_PANELS = True, 15
     PASSED, FEW_TERMS_OF_STRIPS = 2**17, 24
@@ -133,8 +132,10 @@ def _are_few_terms(b_by_rows, K, n, itemsize):
 @device
 def _is_unpacked(B, b_by_rows, m):
     """Whether strips of whole vectors of B are read where they are, as so few rows do not pay for packing."""
-    more = 1 if rows_meet(B) or B.size * B.itemsize > UNPACKED_BYTES // 2 else UNPACKED_MORE
-    return b_by_rows and m <= more * UNPACKED_ROWS and B.size * B.itemsize <= UNPACKED_BYTES
+    size, rows = B.size * B.itemsize, UNPACKED_ROWS
+    if 2 * size <= UNPACKED_BYTES and not rows_meet(B):
+        rows *= UNPACKED_MORE
+    return b_by_rows and m <= rows and size <= UNPACKED_BYTES
 
 
 @device
@@ -269,7 +270,7 @@ def tiled_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work
     sums = sums_of_block(a_by_rows, b_by_rows, N, K)
     filled = n >= strip and 10 * ceil_div(n, strip) * strip <= 13 * n
     few = _are_few_terms(b_by_rows, K, n, C.itemsize) or (b_by_rows and K <= FEW_TERMS_OF_STRIPS and filled)
-    if b_by_rows and rows_meet(B) and m > TILE_ROWS:
+    if b_by_rows and rows_meet(B) and m > TILE_ROWS:  # else B is read but once
         few = few and K <= FEW_TERMS_OF_MEETING
     if few and b_by_rows and not accumulate:
         few_terms(flat(A), i0 * apart, step, apart, flat(B), j0, B.shape[1], K, C, i0, m, j0, n, bias)
