@@ -334,10 +334,11 @@ def of_layer(rng, function, dtype, scale, sizes):
 
 
 def ill_conditioned(rng, operand, sizes):
-    """Magnitudes over twelve decades, each entry beside one that cancels it but for its last digits."""
+    """Magnitudes over twelve decades, each entry beside one that cancels it but for its last digits. Powers of two, as
+    those of ten are not the same bits from every build of NumPy."""
     shape = [dict(zip(("...", "d", "m"), sizes, strict=True))[axis] for axis in operand.axes]
     half = [size // 2 for size in shape]
-    values = rng.standard_normal(half) * 10.0 ** rng.uniform(-6, 6, half)
+    values = np.ldexp(rng.standard_normal(half), rng.integers(-20, 21, half))
     for axis in range(len(shape)):  # signs turn with the rows and outputs of dY, and with the columns of X
         sign = -1 if operand.name == "dY" or (operand.name in ("X", "dX") and axis == 1) else 1
         values = np.concatenate([values, sign * values * (1 + 1e-6 * rng.standard_normal(values.shape))], axis)

@@ -69,7 +69,7 @@ def small_problems(function, dtype):
 def large_problems(function, dtype):
     work, shapes = 120_000 if "k" in function.sizes else 800_000, [LARGE]
     if function.family in ("affine", "linear_cross_entropy"):
-        work, shapes = 1_200_000, [LARGE, TALL]
+        work, shapes = 1_600_000, [LARGE, TALL]
     if function.name.endswith("jacobian"):
         shapes = [{"d": 9, "m": 13, "k": 37}]
     if function.name == "affine_jacobian":
