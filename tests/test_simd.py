@@ -274,28 +274,44 @@ SOME_VECTORS = [vec.Times(1), vec.Times(2, 1), vec.Times(4, 2, 3), vec.Times(8, 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("times", SOME_VECTORS, ids=[f"{times.some} of {times.count}" for times in SOME_VECTORS])
 def test_across_vectors(dtype, times):
-    """The largest: lane l is chosen against lane l + half, and stays where they are alike. Sum, largest: lane by lane.
-    What lies behind the vectors that may be more than empty counts in none."""
-    at_largest, vector_sum, load_masked, splat = across.at_largest, across.vector_sum, loads.load_masked, simd.splat
+    """Sums, products and the largest are lane by lane. What lies behind the vectors that may be more than empty counts
+    in none."""
 
     @numba.njit
-    def run(x, y, total, top):
-        zeros = splat(x, 0)
-        loads.store(total, 0, vector_sum(times, load_masked(y, 0, times, zeros)))
-        loads.store(top, 0, across.vector_max(times, load_masked(x, 0, times, zeros)))
-        return at_largest(times, load_masked(x, 0, times, zeros), load_masked(y, 0, times, zeros))
+    def run(x, y, total, dot, top):
+        a, b = loads.load_masked(x, 0, times, simd.splat(x, 0)), loads.load_masked(y, 0, times, simd.splat(y, 0))
+        loads.store(total, 0, across.vector_sum(times, a))
+        loads.store(dot, 0, across.vector_dot(times, a, b))
+        loads.store(top, 0, across.vector_max(times, a))
 
-    lanes, total, top = times.some * L[dtype], np.empty(L[dtype], dtype), np.empty(L[dtype], dtype)
+    lanes = times.some * L[dtype]
     x, y = np.full((2, times.count * L[dtype]), 9, dtype)
-    y[:lanes] = np.arange(lanes)
-    for place in range(lanes):
-        x[:lanes] = 0
-        x[place] = 1
-        assert run(x, y, total, top) == place
-        assert np.array_equal(top, x[:lanes].reshape(times.some, -1).max(0))
-    assert np.array_equal(total, y[:lanes].reshape(times.some, -1).sum(0))
-    x[:lanes] = 0
-    assert run(x, y, total, top) == 0
-    half = L[dtype] << ((times.some - 1).bit_length() - 1) if times.some > 1 else L[dtype] // 2
-    x[half:lanes] = 1
-    assert run(x, y, total, top) == half
+    x[:lanes] = np.arange(lanes) % 7
+    y[:lanes] = np.arange(lanes) % 5
+    total, dot, top = np.empty((3, L[dtype]), dtype)
+    run(x, y, total, dot, top)
+    a, b = (each[:lanes].reshape(times.some, -1) for each in (x, y))
+    assert np.array_equal(total, a.sum(0))
+    assert np.array_equal(dot, (a * b).sum(0))
+    assert np.array_equal(top, a.max(0))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("times", SOME_VECTORS, ids=[f"{times.some} of {times.count}" for times in SOME_VECTORS])
+def test_place_of_largest(dtype, times):
+    """Found at every place, beside others that are less by more than the last eight bits, and among zeros."""
+
+    @numba.njit
+    def run(x):
+        return across.place_of_largest(times, loads.load_masked(x, 0, times, simd.splat(x, 0)))
+
+    lanes = times.some * L[dtype]
+    for largest in (1, 0.3, np.finfo(dtype).tiny, np.finfo(dtype).max):
+        for place in range(lanes):
+            x = np.full(times.count * L[dtype], np.inf, dtype)
+            x[:lanes] = dtype(largest) * (1 - 600 * np.finfo(dtype).eps)
+            x[place] = largest
+            assert run(x) == place
+            x[:lanes] = 0
+            x[place] = largest
+            assert run(x) == place

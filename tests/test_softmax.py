@@ -198,6 +198,18 @@ def test_where_out_starts_in_a_line_of_the_cache_changes_no_bit(function, dtype)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("k", [40, 300, 5000])
+def test_arrays_larger_than_caches_change_no_bit(dtype, k):
+    """Rows of 13 MB are fetched, and taken fewer at a time, or one after the other, unlike a few of them alone."""
+    rng, n = np.random.default_rng(0), 13 * 2**20 // (k * np.dtype(dtype).itemsize)
+    dY, Y = rng.standard_normal((n, k)).astype(dtype), fg.softmax(rng.standard_normal((n, k)).astype(dtype))
+    dS = fg.softmax_vjp(dY, Y)
+    for start in (0, n // 2, n - 9):
+        rows = slice(start, start + 9)
+        assert_same_bits(dS[rows], fg.softmax_vjp(dY[rows], Y[rows]))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("k", [3, 10, 100, 150])
 def test_saturated_rows_against_two_hundred_digits(dtype, k):
     """Where the usual formulas give 0 or noise, against mpmath."""

@@ -5,20 +5,19 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from ._simd import larger
-from ._vec import I32, I64, Vec, in_two, taken
+from ._vec import I32, I64, Vec, call, in_two, taken
+
+
+def _over_lanes(builder, vector, combine):
+    """One fixed tree over the lanes, lane l with lane l + half, until one is left."""
+    while vector.type.count > 1:
+        vector = combine(builder, *in_two(builder, vector))
+    return builder.extract_element(vector, ir.Constant(I32, 0))
 
 
 def _across(combine, doc):
-    """One fixed tree over the lanes, lane l with lane l + half, until one is left."""
-
     def typing(typingctx, x):
-        def codegen(context, builder, sig, args):
-            vector = args[0]
-            while vector.type.count > 1:
-                vector = combine(builder, *in_two(builder, vector))
-            return builder.extract_element(vector, ir.Constant(I32, 0))
-
-        return x.dtype(x), codegen
+        return x.dtype(x), lambda context, builder, sig, args: _over_lanes(builder, args[0], combine)
 
     typing.__doc__ = doc
     return intrinsic(typing)
@@ -35,24 +34,25 @@ def halves(typingctx, x):
     return types.UniTuple(half, 2)(x), codegen
 
 
-def _folded(builder, times, vectors, combine):
-    """The vectors of each of some Vecs, but those known to be empty, until one of each is left: v with v + half."""
-    lanes = vectors[0].type.count // times.count
-    parts = [
-        tuple(taken(builder, vector, range(v * lanes, (v + 1) * lanes)) for vector in vectors)
-        for v in range(times.some)
-    ]
-    while len(parts) > 1:
-        half = 1 << ((len(parts) - 1).bit_length() - 1)
-        pairs = zip(parts, parts[half:], strict=False)
-        parts = [combine(builder, low, high) for low, high in pairs] + parts[len(parts) - half : half]
-    return parts[0]
+def _vectors(builder, times, value):
+    """Each of so many vectors, but those known to be empty."""
+    lanes = value.type.count // times.count
+    return [taken(builder, value, range(v * lanes, (v + 1) * lanes)) for v in range(times.some)]
+
+
+def _folded(builder, vectors, combine):
+    """Some vectors combined until one is left: v with v + half."""
+    while len(vectors) > 1:
+        half = 1 << ((len(vectors) - 1).bit_length() - 1)
+        pairs = zip(vectors, vectors[half:], strict=False)
+        vectors = [combine(builder, low, high) for low, high in pairs] + vectors[len(vectors) - half : half]
+    return vectors[0]
 
 
 def _across_vectors(combine, doc):
     def typing(typingctx, times, x):
         def codegen(context, builder, sig, args):
-            return _folded(builder, times, args[1:], lambda builder, low, high: (combine(builder, low[0], high[0]),))[0]
+            return _folded(builder, _vectors(builder, times, args[1]), combine)
 
         return Vec(x.dtype)(times, x), codegen
 
@@ -61,21 +61,40 @@ def _across_vectors(combine, doc):
 
 
 @intrinsic
-def at_largest(typingctx, times, x, y):
-    """The lane of y where x is largest, none being NaN, both of so many vectors; lane l rather than l + half where
-    these are alike."""
-
-    def of_larger(builder, low, high):
-        which = builder.fcmp_ordered(">", high[0], low[0])
-        return tuple(builder.select(which, b, a) for a, b in zip(low, high, strict=True))
+def vector_dot(typingctx, times, x, y):
+    """x · y of so many vectors, lane by lane: of the products of v, v + 4, v + 8, … each is added to the sum of those
+    before by a fused multiply-add; then these four sums, in a fixed order."""
 
     def codegen(context, builder, sig, args):
-        both = _folded(builder, times, args[1:], of_larger)
-        while both[0].type.count > 1:
-            both = of_larger(builder, *zip(*(in_two(builder, each) for each in both), strict=True))
-        return builder.extract_element(both[1], ir.Constant(I32, 0))
+        sums = []
+        for v, pair in enumerate(zip(*(_vectors(builder, times, value) for value in args[1:]), strict=True)):
+            if v < 4:
+                sums.append(builder.fmul(*pair))
+            else:
+                sums[v % 4] = call(builder, "llvm.fma.{}", pair[0].type, [*pair, sums[v % 4]])
+        return _folded(builder, sums, ir.IRBuilder.fadd)
 
-    return y.dtype(times, x, y), codegen
+    return Vec(x.dtype)(times, x, y), codegen
+
+
+@intrinsic
+def place_of_largest(typingctx, times, x):
+    """The number of a lane that holds the largest of so many vectors, none being NaN: in place of its last eight bits,
+    which do not count, each lane carries its number along."""
+    floats, integers = Vec(x.dtype), Vec(x.dtype).as_ints
+
+    def codegen(context, builder, sig, args):
+        vector, words = (context.get_value_type(vec) for vec in (floats, integers))
+        keys = []
+        for v, part in enumerate(_vectors(builder, times, args[1])):
+            numbers = ir.Constant(words, list(range(v * floats.lanes, (v + 1) * floats.lanes)))
+            others = builder.and_(builder.bitcast(part, words), ir.Constant(words, [-256] * floats.lanes))
+            keys.append(builder.bitcast(builder.or_(others, numbers), vector))
+        key = builder.bitcast(_over_lanes(builder, _folded(builder, keys, larger), larger), words.element)
+        place = builder.and_(key, ir.Constant(words.element, 255))
+        return context.cast(builder, place, integers.dtype, types.intp)
+
+    return types.intp(times, x), codegen
 
 
 lane_sum = _across(ir.IRBuilder.fadd, "The sum of all lanes, always in the same order.")

@@ -7,18 +7,17 @@ there are.
 
 import numpy as np
 
-from ._across import at_largest, lane_max, lane_sum, vector_max, vector_sum
+from ._across import lane_max, lane_sum, vector_max, vector_sum
 from ._arrays import compact
 from ._jit import device, inlined
-from ._loads import element, load_masked, prefetch, store_masked
+from ._loads import element, load_masked, store_masked
 from ._math import INFINITY, exp, exp_of_difference, expm1, log1p
-from ._simd import first, first_of, fma, kept, lanes, not_whole, only_known, read_anew, select, splat, width
+from ._simd import first, first_of, fma, kept, lanes, select, splat
 from ._sums import along_row, is_element, omit, row_argmax, row_max, row_total, times
-from ._vec import PAIR, Times
+from ._vec import Times
 
 # How many vectors a row takes: a power of two, of which so many are whole, and others empty.
-TWO, THREE, FOUR = Times(2, 1), Times(4, 2, 3), Times(4, 3)
-SIX, SEVEN, EIGHT, SEVEN_OR_EIGHT = Times(8, 4, 6), Times(8, 6, 7), Times(8, 7), Times(8, 6)
+THREE, FOUR, SIX, SEVEN_OR_EIGHT = Times(4, 2, 3), Times(4, 3), Times(8, 4, 6), Times(8, 6)
 
 
 @inlined
@@ -68,116 +67,6 @@ def softmax(S, Y, start, stop, T, M):
         T[i - start] = 1 / row_total(_add_exp_into, (S, Y, i, splat(S, T[i - start])), k)
     for i in range(start, stop):
         along_row(times, (Y, i, splat(S, T[i - start])), Y, i)
-
-
-# In products, h is G_m − G and not G − G_m: what is subtracted may be read from memory by the same instruction.
-
-
-@inlined
-def _add_weighted_shift(total, data, j, inside):
-    G, Y, i, shift = data
-    return fma(load_masked(Y, (i, j), inside, splat(Y, 0)), shift - load_masked(G, (i, j), inside, shift), total)
-
-
-@inlined
-def _times_shifted(data, j, inside):
-    G, Y, i, shift, mean = data
-    zeros = splat(Y, 0)
-    h = shift - load_masked(G, (i, j), inside, zeros)
-    return load_masked(Y, (i, j), inside, zeros) * (mean - h)
-
-
-@inlined
-def _times_shifted_and_fetch(data, j, inside):
-    """The same, while as much of a later row is fetched: a pass along one array alone leaves the memory idle."""
-    G, Y, i, shift, mean, later = data
-    prefetch(PAIR, Y, (later, j))
-    prefetch(PAIR, G, (later, j))
-    return _times_shifted((G, Y, i, shift, mean), j, inside)
-
-
-@inlined
-def _fetch_row(A, i):
-    for j in range(0, A.shape[1], 2 * lanes(A)):
-        prefetch(PAIR, A, (i, j))
-
-
-# Bytes of an array from which on its rows are fetched, and classes up to which they stay in the cache until they are
-# read: 1000 × 1000 of float32 take 400 µs in place of 640 on one core, 200 × 500 no less.
-_FETCHED, _FETCHED_CLASSES = 3 * 2**20, 4096
-
-
-@inlined
-def _row(A, i, inside):
-    return load_masked(A, (i, 0), inside, splat(A, 0))
-
-
-@inlined
-def _shifted_row(G, i, inside, shift):
-    return splat(G, shift) - _row(G, i, inside)
-
-
-@inlined
-def _product_of_few(vectors, G, Y, out, start, stop):
-    """softmax_product for rows of so many vectors at most. Of largest classes that are alike, any is m.
-
-    The vectors that may not be whole are worked out from the end of the row on, over those before: it takes less than a
-    masked store. Rows of nine to sixteen vectors took up to a fifth longer so; for those, carrying G_m along as Y is
-    read in place of looking it up took 1.2 times as long.
-    """
-    inside, rest = first_of(vectors, Y, Y.shape[1]), not_whole(vectors)
-    end = Y.shape[1] - width(rest, Y)
-    shift = at_largest(vectors, _row(Y, start, inside), _row(G, start, inside))
-    for i in range(start, stop):
-        mean = lane_sum(vector_sum(vectors, _row(Y, i, inside) * _shifted_row(G, i, inside, shift)))
-        later = min(i + 1, stop - 1)
-        later_shift = at_largest(vectors, _row(Y, later, inside), _row(G, later, inside))
-        i = read_anew(vectors, i)
-        value = _row(Y, i, inside) * (splat(Y, mean) - _shifted_row(G, i, inside, shift))
-        last = _times_shifted((G, Y, i, splat(G, shift), splat(Y, mean)), end, rest)
-        store_masked(out, (i, 0), value, only_known(inside))
-        store_masked(out, (i, end), last, rest)
-        shift = later_shift
-
-
-@device
-def softmax_product(G, Y, out, start, stop):
-    """out[i, j] = Y_j (Σ_c Y_c h_c − h_j) with h = G_m − G
-
-    Of the row behind, m is sought between the sum and the product: what is worked out across the lanes is waited for
-    meanwhile. To take a few rows together through each pass took 1.05 to 1.3 times as long.
-    """
-    compact()
-    k, L = Y.shape[1], lanes(Y)
-    if k <= 8 * L:
-        if k <= 2 * L:
-            _product_of_few(TWO, G, Y, out, start, stop)
-        elif k <= 3 * L:
-            _product_of_few(THREE, G, Y, out, start, stop)
-        elif k <= 4 * L:
-            _product_of_few(FOUR, G, Y, out, start, stop)
-        elif k <= 6 * L:
-            _product_of_few(SIX, G, Y, out, start, stop)
-        elif k <= 7 * L:
-            _product_of_few(SEVEN, G, Y, out, start, stop)
-        else:
-            _product_of_few(EIGHT, G, Y, out, start, stop)
-        return
-    fetches = Y.size * Y.itemsize > _FETCHED and k <= _FETCHED_CLASSES
-    later_shift = element(G, (start, row_argmax(Y, start)))
-    for i in range(start, stop):
-        shift = later_shift
-        mean = row_total(_add_weighted_shift, (G, Y, i, splat(G, shift)), k)
-        if i + 1 < stop:
-            if fetches:
-                _fetch_row(G, i + 1)
-                _fetch_row(out, i + 1)
-            later_shift = element(G, (i + 1, row_argmax(Y, i + 1)))
-        row = G, Y, i, splat(G, shift), splat(G, mean)
-        if fetches:
-            along_row(_times_shifted_and_fetch, (*row, i + 2), out, i)
-        else:
-            along_row(_times_shifted, row, out, i)
 
 
 @inlined

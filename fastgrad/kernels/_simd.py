@@ -120,7 +120,7 @@ def width(typingctx, times, like):
 def read_anew(typingctx, times, index):
     """The index, but where two arrays' so many vectors take more registers than there are, LLVM does not know that it
     is the same: what was read there is read once more, where it would be stored on the stack and read from that."""
-    registers_for = 4 if "avx512f" in cpu_features() else 2
+    registers_for = 8 if "avx512f" in cpu_features() else 2
 
     def codegen(context, builder, sig, args):
         return opaque(builder, args[1]) if times.count > registers_for else args[1]

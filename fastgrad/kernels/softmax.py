@@ -1,8 +1,9 @@
 """The loops of the softmax family, over rows of logits S, probabilities Y and log-probabilities L.
 
 Rows of few classes are worked on a vector of rows at a time (`_short_rows.py`), rows of many a vector of classes at a
-time (`_long_rows.py`). Which it is depends on the number of classes alone, so a row has the same bits in any batch.
-In both, m is the largest class; gradients are shifted by its entry, so that nothing cancels where Y_m is close to 1.
+time (`_long_rows.py`, `_long_products.py`). Which it is depends on the number of classes alone, so a row has the same
+bits in any batch. In both, m is the largest class; gradients are shifted by its entry, so that nothing cancels where
+Y_m is close to 1.
 
 The classes of a row lie `inner` elements apart: 1 along the last axis, else the product of the axes behind. Then a
 vector of rows at a time is turned into a buffer, worked on there, and turned back; of the whole array there is no copy.
@@ -11,6 +12,7 @@ vector of rows at a time is turned into a buffer, worked on there, and turned ba
 import numpy as np
 from numba import prange
 
+from . import _long_products as products
 from . import _long_rows as long
 from . import _short_rows as short
 from ._arrays import as_rows, borrowed, compact, give_back, separate, some_rows
@@ -33,8 +35,9 @@ LOGSUMEXP = Signature("S(...,k) -> l(...)")
 _EXP = ARITHMETIC / 12  # nanoseconds a byte
 _WORKSPACE = 2**24  # bytes for rows that are turned, over all threads
 # Vectors of long rows that are worked on together, so that none waits for the one before: of two arrays, half of the
-# fastest cache. A vjp works on one row and already looks at the next, if so many bytes of each array stay there.
-_GROUP, _AHEAD, _ROWS_AHEAD = 128, 2**13, 256
+# fastest cache. A vjp from memory takes fewer rows, as only one array is read while m is looked for; one that works on
+# one row after the other looks at the next, if so many bytes of each array stay in that cache.
+_GROUP, _FROM_MEMORY, _AHEAD, _ROWS_AHEAD = 128, 4, 2**13, 256
 
 
 @inlined
@@ -144,8 +147,8 @@ def softmax(S, Y, inner, threads):
 
 @inlined
 def _short_for_product(Y):
-    """Few classes: there are two arrays to turn, and little to compute."""
-    return Y.shape[1] <= (20 if Y.itemsize == 4 else 8)
+    """Less than a vector of classes: there are two arrays to turn, and little to compute."""
+    return Y.shape[1] < lanes(Y)
 
 
 @inlined
@@ -153,7 +156,7 @@ def _softmax_product(G, Y, out, start, stop, T, M):
     if _short_for_product(Y):
         short.softmax_product(G, Y, out, start, T)
     else:
-        long.softmax_product(G, Y, out, start, stop)
+        products.softmax_product(G, Y, out, start, stop, T)
 
 
 @kernel(SOFTMAX_VJP, cost=_EXP, options=(bool, int))
@@ -161,6 +164,8 @@ def softmax_product(G, Y, out, accumulate, inner, threads):
     """out[i, j] (+)= Σ_c G[i, c] Y[i, c] (δ_cj − Y[i, j]): the Jacobian is symmetric, so this is vjp and jvp in one"""
     few = _short_for_product(Y)
     many = _ROWS_AHEAD if Y.shape[1] * Y.itemsize <= _AHEAD else 1
+    if products.are_together(Y):
+        many = _FROM_MEMORY if products.are_fetched(Y) else _in_cache(Y)
     for part in prange(threads):
         _work(_softmax_product, many, 2, G, Y, out, accumulate, few, inner, np.intp(part), threads)
 
