@@ -17,7 +17,7 @@ for dW of 1000 rows, columns and terms.
 import numpy as np
 
 from ._arrays import add_to, compact, flat
-from ._few import FEW_TERMS_TILE, are_few_columns, few_columns, few_terms, few_terms_by_columns
+from ._few import are_few_columns, few_columns, few_terms, few_terms_by_columns
 from ._jit import device, inlined
 from ._loads import store
 from ._pack import ceil_div, pack, sum_apart, terms_of_block
@@ -33,33 +33,30 @@ from ._thin import (
     thin_plan,
     thin_task,
 )
-from ._tile import BLOCK, SUMS, TILE_ROWS, TILE_VECS, tile_width
+from ._tile import BLOCK, SUMS, TILE_ROWS, TILE_VECS
 from ._vec import VECTOR_BYTES
 
 WORKSPACE = 2**24  # bytes for panels and totals, over all threads
 GROUP = 2**18  # bytes of A's panels that are packed at a time: half as many cost 2 %, twice as many gain nothing
-UNPACKED_ROWS = 2 * TILE_ROWS  # so many do not pay for packing B, of up to UNPACKED_BYTES
-# UNPACKED_MORE times as many do not pay for packing a B half as large, unless its rows meet in one place of the caches:
-# dX of 24 × 784 × 256 takes 0.84 times as long.
+# UNPACKED_ROWS or less do not pay for packing B, of up to UNPACKED_BYTES; UNPACKED_MORE times as many, for packing a B
+# half as large, unless its rows meet in one place of the caches: dX of 24 × 784 × 256 takes 0.84 times as long.
 # PACK_A: whether A is packed though its rows do not meet; UNPACKED_PANELS of B do not pay for packing A.
 # PASSED bytes of B's panels stay in the second cache while each panel of A passes all of them: so C is written row by
 # row, and dW of 133 × 1627 × 606 takes 0.7 times as long as panel by panel of B.
-# FEW_TERMS_OF_STRIPS or less do not pay for packing a B by rows, if strips of it fill C's rows.
+UNPACKED_ROWS = 2 * TILE_ROWS
 if TILE_VECS > 1:
-    UNPACKED_BYTES, UNPACKED_MORE = 2**62, 1
-    PACK_A, UNPACKED_PANELS = False, 3
-    PASSED, FEW_TERMS_OF_STRIPS = 2**18, 64
-else:  # strips as narrow come slowly from memory: dW of 30000 × 300 × 12 took 12.2 ms, packed 7.6
-    UNPACKED_BYTES, UNPACKED_MORE = 2**23, 2
-    PACK_A, UNPACKED_PANELS = True, 15
-    PASSED, FEW_TERMS_OF_STRIPS = 2**17, 24
+    UNPACKED_BYTES, UNPACKED_MORE, PACK_A, UNPACKED_PANELS, PASSED = 2**62, 3, False, 3, 2**18
+else:
+    UNPACKED_BYTES, UNPACKED_MORE, PACK_A, UNPACKED_PANELS, PASSED = 2**23, 2, True, 15, 2**17
 FEW_COLUMNS = 6  # or less: a B by rows is turned, to lie along the sum
-DOTS_ROWS = 18 if TILE_VECS == 1 else 16  # or less, where B lies along the sum, do not pay for transposing it
+DOTS_ROWS = 18 if TILE_VECS == 1 else 12  # or less, where B lies along the sum, do not pay for transposing it
 DOTS_COLUMNS = 12  # or less: the same for A, or they leave many lanes idle
-# So many terms or less: C is written from end to end, after a B by columns has been transposed as a whole. With FEWEST
-# columns or less, dots pay from more than FEW_TERMS on. More than FEW_TERMS_OF_MEETING rows of B that meet push each
-# other out of the first cache: packed, dW of 24 × 1024 × 512 takes 0.4 times as long.
+# So many terms or less: C is written from end to end, after a B by columns has been transposed as a whole; a B by rows,
+# where it is, if it has FEW_BYTES at most, as it is read once for each strip of C: packed, dW of 24 × 1000 × 1000 takes
+# 0.8 times as long. With FEWEST columns or less, dots pay from more than FEW_TERMS on. More than FEW_TERMS_OF_MEETING
+# rows of B that meet push each other out of the first cache: packed, dW of 24 × 1024 × 512 takes 0.4 times as long.
 FEW_TERMS, FEW_TERMS_BY_COLUMNS, FEWEST, FEW_TERMS_OF_MEETING = 24, 48, 4, 8
+FEW_BYTES = 2**14 if TILE_VECS > 1 else 2**15
 
 _REGISTERS = TILE_ROWS * TILE_VECS
 
@@ -116,17 +113,18 @@ def is_turned(a_by_rows, b_by_rows, m, n, K, itemsize):
 def is_thin(a_by_rows, b_by_rows, m, n, K, itemsize):
     """Whether a product is one of `_thin.py`."""
     if b_by_rows:
-        few = m <= TILE_ROWS and not _are_few_terms(b_by_rows, K, n, itemsize)
+        few = m <= TILE_ROWS and not _are_few_terms(b_by_rows, m, n, K, itemsize)
     else:
         few = m <= DOTS_ROWS and (a_by_rows or sums_of_block(a_by_rows, b_by_rows, n, K) > 1)
     return few or is_turned(a_by_rows, b_by_rows, m, n, K, itemsize)
 
 
 @device
-def _are_few_terms(b_by_rows, K, n, itemsize):
-    """Whether so few terms, for n columns, are a product of `few_terms` whatever else."""
-    most = FEW_TERMS if b_by_rows else FEW_TERMS_BY_COLUMNS
-    return most >= K and n * itemsize >= VECTOR_BYTES
+def _are_few_terms(b_by_rows, m, n, K, itemsize):
+    """Whether so few terms, for m rows and n columns, are a product of `few_terms` whatever else."""
+    if b_by_rows and (K > FEW_TERMS or (m > TILE_ROWS and K * n * itemsize > FEW_BYTES)):
+        return False
+    return K <= FEW_TERMS_BY_COLUMNS and n * itemsize >= VECTOR_BYTES
 
 
 @device
@@ -266,10 +264,8 @@ def tiled_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work
     apart, step = A.shape[1], np.intp(1)
     if a_by_rows:
         apart, step = step, apart
-    strip = tile_width(FEW_TERMS_TILE, C)
     sums = sums_of_block(a_by_rows, b_by_rows, N, K)
-    filled = n >= strip and 10 * ceil_div(n, strip) * strip <= 13 * n
-    few = _are_few_terms(b_by_rows, K, n, C.itemsize) or (b_by_rows and K <= FEW_TERMS_OF_STRIPS and filled)
+    few = _are_few_terms(b_by_rows, m, n, K, C.itemsize)
     if b_by_rows and rows_meet(B) and m > TILE_ROWS:  # else B is read but once
         few = few and K <= FEW_TERMS_OF_MEETING
     if few and b_by_rows and not accumulate:
