@@ -78,13 +78,14 @@ def test_a_task_stays_in_its_workspace(
         st.tuples(sizes(64, least=1), sizes(least=1)),
         st.tuples(st.integers(1, 2), st.integers(1, 17)),  # of few elements, blocks are summed side by side
         st.tuples(st.integers(1, 17), st.integers(1, 2)),
+        st.tuples(st.integers(1, 2), st.integers(1, 70)),  # of more, in tiles of two rows
     ),
     K=st.integers(1024, 12_000),
     threads=st.integers(2, 64),
     seed=seeds,
 )
 def test_blocks_of_a_long_sum_are_added_in_their_order(dtype, shape, K, threads, seed):
-    """Whichever is finished first, by any number of threads."""
+    """Whichever is finished first, by any number of threads; the same beside other rows, in other tiles."""
     for part in PRODUCT_PARTS:
         part.link(dtype)
     rng, (rows, columns) = np.random.default_rng(seed), shape
@@ -93,4 +94,7 @@ def test_blocks_of_a_long_sum_are_added_in_their_order(dtype, shape, K, threads,
     run(A, True, B, True, one_by_one, B[0, :0], False, 1, False)
     run(A, True, B, True, backwards, B[0, :0], False, threads, True)
     assert_same_bits(one_by_one, backwards)
+    beside_others = np.empty((3 * rows, columns), dtype)
+    run(np.tile(A, 3), True, B, True, beside_others, B[0, :0], False, 1, False)
+    assert_same_bits(beside_others[:rows], one_by_one)
     assert_within(one_by_one, A.T.astype(float) @ B.astype(float), tolerance(dtype, K) * (abs(A).T @ abs(B)))

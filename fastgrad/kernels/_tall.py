@@ -41,8 +41,11 @@ _FEW_OF_MEETING = 32  # the same where rows of B meet in one place of the caches
 # Of one or two rows, the tiles are loaded and stored as often as they have terms: with so many columns or more, whole
 # rows of B are added, as to other products of few rows, in two thirds of the time.
 _TWO, _WIDE = 2, 256
-# Of one or two rows and columns that fill no more than a vector, one sum would wait four cycles for each of its terms:
-# so many blocks are summed side by side, in half to a third of the time. Of more columns, this takes as long or longer.
+# Of fewer columns, the sums of both rows are in registers, in tiles that repeat the only one.
+_PAIR, _NARROW_PAIR = TileShape(_TWO, TILE_VECS), TileShape(_TWO, 1)
+# One row of columns that fill no more than two vectors, or two of one, leaves each sum waiting four cycles for each of
+# its terms: so many blocks are summed side by side, in half to a third of the time. Of more, this takes as long or
+# longer.
 _BLOCKS, _BLOCKS_OF_FOUR = TileShape(4, 1), TileShape(4, 1, 4)
 _TOTALS = 2**19  # bytes of C, or less, which stay in the second cache
 # Rows of B in a run, if memory is to give them in time for up to so many rows of C, where twice as many are up to 10 %
@@ -71,7 +74,7 @@ def is_by_whole_rows(m, n):
 @device
 def _blocks_of_task(m, n, L):
     """How many blocks of terms a task is."""
-    return tile_rows(_BLOCKS) if min(m, n) <= _TWO and max(m, n) <= L else np.intp(1)
+    return tile_rows(_BLOCKS) if min(m, n) <= _TWO and m * n <= 2 * L else np.intp(1)
 
 
 @device
@@ -133,7 +136,12 @@ def _sums_of_block(A, B, k0, stop, work, t, stride, own):
                 left = A, k * rows + p, rows - p
                 right = source, start + q, apart, terms, far, step
                 target = work, t + p * stride + q, stride, opens
-                if not wide:
+                if rows <= _TWO:
+                    if wide:
+                        _add_run(_PAIR, *left, *right, *target)
+                    else:
+                        _add_run(_NARROW_PAIR, *left, *right, *target)
+                elif not wide:
                     _add_run(NARROW, *left, *right, *target)
                 elif rows - p > FEW_ROWS:
                     _add_run(TILE, *left, *right, *target)
@@ -144,16 +152,16 @@ def _sums_of_block(A, B, k0, stop, work, t, stride, own):
 
 @device
 def _blocks_side_by_side(shape, A, B, k0, work, t, size, stride):
-    """work[t + b size + p stride + q] = Σ_k A[k, p] B[k, q] over block b of those from k0 on, each q in one row of the
-    shape"""
+    """work[t + b size + p stride + q] = Σ_k A[k, p] B[k, q] over block b of those from k0 on, in row b of the shape"""
     compact()
     rows, columns = A.shape[1], B.shape[1]
     for p in range(rows):
-        acc = tile_zeros(B, shape)
-        for k in range(k0, k0 + BLOCK):
-            left = tile_splat(flat(A), k * rows + p, BLOCK * rows, shape)
-            acc = tile_fma(left, tile_load(flat(B), k * columns, BLOCK * columns, shape), acc)
-        tile_store(acc, work, t + p * stride, size)
+        for q in range(0, columns, tile_width(shape, B)):
+            acc = tile_zeros(B, shape)
+            for k in range(k0, k0 + BLOCK):
+                left = tile_splat(flat(A), k * rows + p, BLOCK * rows, shape)
+                acc = tile_fma(left, tile_load(flat(B), k * columns + q, BLOCK * columns, shape), acc)
+            tile_store(acc, work, t + p * stride + q, size)
 
 
 @device
@@ -164,7 +172,7 @@ def _sums_of_task(A, B, k0, stop, together, work, t, size, stride, own):
     if is_by_whole_rows(rows, columns):
         pack(A, flag(True), np.intp(0), rows, k0, stop - k0, np.intp(1), rows, work, own)
         add_by_rows(rows, work, own, stop - k0, flat(B), k0 * columns, columns, columns, t, t, stride, flag(True))
-    elif together == 1 or stop - k0 < together * BLOCK or (stop - 1) * columns + L > K * columns:
+    elif together == 1 or stop - k0 < together * BLOCK or (stop - 1) * columns + ceil_div(columns, L) * L > K * columns:
         for k in range(k0, stop, BLOCK):
             _sums_of_block(A, B, k, min(k + BLOCK, stop), work, t + (k - k0) // BLOCK * size, stride, own)
     elif columns <= tile_width(_BLOCKS_OF_FOUR, B):
