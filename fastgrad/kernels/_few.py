@@ -9,7 +9,7 @@ from ._arrays import compact, flat
 from ._jit import device, inlined
 from ._loads import load_masked, store
 from ._pack import ceil_div, finish, pack, terms_of_block
-from ._panels import NARROW, ROWS_AHEAD, block_of_tile
+from ._panels import MEDIUM, NARROW, ROWS_AHEAD, TILE, block_of_tile
 from ._simd import first, lanes, splat
 from ._thin import FEW_ROWS
 from ._tile import (
@@ -84,38 +84,34 @@ def few_terms_by_columns(A, a, step, apart, B, K, C, i0, m, j0, n, bias, work, r
 
 @device
 def _few_columns(shape, A, a, step, apart, B, b_by_rows, K, sums, C, i0, m, j0, n, bias, accumulate, work, right, side):
-    """few_columns in tiles of this shape"""
+    """few_columns in tiles of this shape, which is as wide"""
     compact()
     N, L, nothing = C.shape[1], tile_width(shape, C), bias[:0]
-    total, most = side + TILE_ROWS * L, terms_of_block(K, sums)
+    total, shift, most = side + TILE_ROWS * L, right + K * L, terms_of_block(K, sums)
     pack(B, b_by_rows, j0, n, np.intp(0), K, np.intp(1), L, work, right)
-    if bias.size:  # behind each panel, with zeros where there are no columns
-        for q in range(0, n, lanes(C)):
-            shift = load_masked(bias, j0 + q, first(C, n - q), splat(C, 0))
-            store(work, right + q // L * (K * L + L) + K * L, shift)
+    if bias.size:  # behind the panel, with zeros where there are no columns
+        for q in range(0, L, lanes(C)):
+            store(work, shift + q, load_masked(bias, j0 + q, first(C, n - q), splat(C, 0)))
     for p in range(0, m, TILE_ROWS):
-        rows, ahead = m - p, ROWS_AHEAD * L
-        for q in range(0, n, L):
-            b = right + q // L * (K * L + L)
-            acc = tile_zeros(C, shape)
-            for k in range(0, K, most):
-                left = A, a + p * apart + k * step, sums * step, step, apart, rows
-                terms = min(K - k, most)
-                acc = block_of_tile(shape, *left, work, b + k * L, L, ahead, terms, sums, work, side)
-                if k > 0:
-                    acc = tile_add(tile_load(work, total, L, shape), acc)
-                if k + most < K:
-                    tile_store(acc, work, total, L)
-            if bias.size:
-                acc = tile_add(acc, tile_load(work, b + K * L, np.intp(0), shape))
-            c = (i0 + p) * N + j0 + q
-            if accumulate:
+        rows, acc = m - p, tile_zeros(C, shape)
+        for k in range(0, K, most):
+            left = A, a + p * apart + k * step, sums * step, step, apart, rows
+            right_of_block = work, right + k * L, L, ROWS_AHEAD * L
+            acc = block_of_tile(shape, *left, *right_of_block, min(K - k, most), sums, work, side)
+            if k > 0:
+                acc = tile_add(tile_load(work, total, L, shape), acc)
+            if k + most < K:
                 tile_store(acc, work, total, L)
-                finish(work, total, L, C, i0 + p, j0 + q, min(rows, TILE_ROWS), min(n - q, L), nothing, accumulate)
-            elif N <= L and c + (TILE_ROWS - 1) * N + L <= (i0 + m) * N:
-                tile_store(acc, flat(C), c, N)  # what spills over the end of a row is overwritten by the next
-            else:
-                tile_store_part(acc, flat(C), c, N, rows, n - q)
+        if bias.size:
+            acc = tile_add(acc, tile_load(work, shift, np.intp(0), shape))
+        c = (i0 + p) * N + j0
+        if accumulate:
+            tile_store(acc, work, total, L)
+            finish(work, total, L, C, i0 + p, j0, min(rows, TILE_ROWS), n, nothing, accumulate)
+        elif N <= L and c + (TILE_ROWS - 1) * N + L <= (i0 + m) * N:
+            tile_store(acc, flat(C), c, N)  # what spills over the end of a row is overwritten by the next
+        else:
+            tile_store_part(acc, flat(C), c, N, rows, n)
 
 
 @device
@@ -126,8 +122,12 @@ def few_columns(A, a, step, apart, B, b_by_rows, K, sums, C, i0, m, j0, n, bias,
     args = A, a, step, apart, B, b_by_rows, K, sums, C, i0, m, j0, n, bias, accumulate, work, right, side
     if n <= tile_width(_FOUR, C):
         _few_columns(_FOUR, *args)
-    else:
+    elif n <= lanes(C):
         _few_columns(NARROW, *args)
+    elif n <= 2 * lanes(C):
+        _few_columns(MEDIUM, *args)
+    else:
+        _few_columns(TILE, *args)
 
 
 @device

@@ -31,6 +31,7 @@ ROWS_AHEAD = 16 if TILE_VECS == 1 else 4
 
 TILE, FEW = TileShape(TILE_ROWS, TILE_VECS), TileShape(FEW_ROWS, TILE_VECS)  # few for what is left of the rows
 NARROW, SLIM = TileShape(TILE_ROWS, 1), TileShape(TILE_ROWS, 1, TURNED)  # for what is left of the columns
+MEDIUM = TileShape(TILE_ROWS, min(TILE_VECS, 2))  # for few columns
 
 
 @inlined
