@@ -30,8 +30,8 @@ from ._tile import (
 ROWS_AHEAD = 16 if TILE_VECS == 1 else 4
 
 TILE, FEW = TileShape(TILE_ROWS, TILE_VECS), TileShape(FEW_ROWS, TILE_VECS)  # few for what is left of the rows
-NARROW, SLIM = TileShape(TILE_ROWS, 1), TileShape(TILE_ROWS, 1, TURNED)  # for what is left of the columns
-MEDIUM = TileShape(TILE_ROWS, min(TILE_VECS, 2))  # for few columns
+# For what is left of the columns, where it does not fill a tile, or few columns.
+MEDIUM, NARROW, SLIM = TileShape(TILE_ROWS, min(TILE_VECS, 2)), TileShape(TILE_ROWS, 1), TileShape(TILE_ROWS, 1, TURNED)
 
 
 @inlined
@@ -140,18 +140,16 @@ def is_narrow(columns, like):
 def panels(grid, left, right, block, totals, target, bias, accumulate):
     """`tiles`, of the shapes that their rows and columns ask for."""
     compact()
-    (down, across, wide), (A, a, hop_a, next_sum, apart, next_a), (B, b, stride, next_b) = grid, left, right
+    (down, across, wide), (A, a, hop_a, next_sum, apart, next_a) = grid, left
     (work, side, t, next_t), (C, i, j, i_end, j_end) = totals, target
-    columns, v = j_end - j, np.intp(0)
+    columns = j_end - j
     if across == 1 and is_narrow(columns, C):
-        while v < columns:
-            piece = (B, b + v, stride, next_b), block, (work, side, t + v, next_t), (C, i, j + v, i_end, j_end)
-            if columns - v > TURNED:
-                tiles(NARROW, grid, left, *piece, bias, accumulate)
-                v += lanes(C)
-            else:
-                tiles(SLIM, grid, left, *piece, bias, accumulate)
-                v += TURNED
+        if columns > lanes(C):
+            tiles(MEDIUM, grid, left, right, block, totals, target, bias, accumulate)
+        elif columns > TURNED:
+            tiles(NARROW, grid, left, right, block, totals, target, bias, accumulate)
+        else:
+            tiles(SLIM, grid, left, right, block, totals, target, bias, accumulate)
         return
     whole = down - 1 if i_end - i <= (down - 1) * TILE_ROWS + FEW_ROWS else down
     tiles(TILE, (whole, across, wide), left, right, block, totals, target, bias, accumulate)
