@@ -66,7 +66,7 @@ def are_fetched(Y):
 @inlined
 def are_together(Y):
     """Whether softmax_product takes a few rows together through each pass."""
-    return Y.shape[1] <= FEW * lanes(Y) or (_TOGETHER and not are_fetched(Y))
+    return not are_fetched(Y) and (_TOGETHER or Y.shape[1] <= FEW * lanes(Y))
 
 
 @inlined
@@ -80,26 +80,36 @@ def _shifted_row(G, i, inside, shift):
 
 
 @inlined
+def _shift_of_few(vectors, G, Y, i, inside):
+    """G_m. Of two largest classes that differ in their last eight bits alone, either is m: it has to spare the sum from
+    cancelling, no more, and is found in half the time."""
+    return element(G, (i, min(place_of_largest(vectors, _row(Y, i, inside)), Y.shape[1] - 1)))
+
+
+@inlined
 def _product_of_few(vectors, G, Y, out, start, stop, T):
     """softmax_product for rows of so many vectors at most.
 
-    Of two largest classes that differ in their last eight bits alone, either is m: its gradient has to spare the sum
-    from cancelling, no more, and is found in half the time. It is looked for in all rows before the sum of the first:
-    the chain from a row to its gradient is too long for a CPU to see the next one behind it. The vectors that may not
-    be whole are worked out from the end of the row on, over those before: it takes less than a masked store.
+    The chain from a row to its gradient is too long for a CPU to see the next row behind it: G_m is looked for in all
+    rows before the sum of the first; in one at a time, where rows come from memory, as all arrays are to be read at the
+    same time. The vectors that may not be whole are worked out from the end of the row on, over those before: it takes
+    less than a masked store.
     """
     inside, rest = first_of(vectors, Y, Y.shape[1]), not_whole(vectors)
-    last, end = Y.shape[1] - 1, Y.shape[1] - width(rest, Y)
-    for i in range(start, stop):
-        T[i - start] = element(G, (i, min(place_of_largest(vectors, _row(Y, i, inside)), last)))
+    end, ready = Y.shape[1] - width(rest, Y), start + 1 if are_fetched(Y) else stop
+    for i in range(start, ready):
+        T[i - start] = _shift_of_few(vectors, G, Y, i, inside)
     for i in range(start, stop):
         shift = T[i - start]
         mean = lane_sum(vector_dot(vectors, _row(Y, i, inside), _shifted_row(G, i, inside, shift)))
+        if ready < stop:
+            T[ready - start] = _shift_of_few(vectors, G, Y, ready, inside)
+            ready += 1
         i = read_anew(vectors, i)
         value = _row(Y, i, inside) * (splat(Y, mean) - _shifted_row(G, i, inside, shift))
-        at_end = _times_shifted((G, Y, i, splat(G, shift), splat(Y, mean)), end, rest)
+        last = _times_shifted((G, Y, i, splat(G, shift), splat(Y, mean)), end, rest)
         store_masked(out, (i, 0), value, only_known(inside))
-        store_masked(out, (i, end), at_end, rest)
+        store_masked(out, (i, end), last, rest)
 
 
 @inlined

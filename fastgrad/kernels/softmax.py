@@ -35,9 +35,8 @@ LOGSUMEXP = Signature("S(...,k) -> l(...)")
 _EXP = ARITHMETIC / 12  # nanoseconds a byte
 _WORKSPACE = 2**24  # bytes for rows that are turned, over all threads
 # Vectors of long rows that are worked on together, so that none waits for the one before: of two arrays, half of the
-# fastest cache. A vjp from memory takes fewer rows, as only one array is read while m is looked for; one that works on
-# one row after the other looks at the next, if so many bytes of each array stay in that cache.
-_GROUP, _FROM_MEMORY, _AHEAD, _ROWS_AHEAD = 128, 4, 2**13, 256
+# fastest cache. A vjp that works on one row already looks at the next, if so many bytes of each array stay there.
+_GROUP, _AHEAD, _ROWS_AHEAD = 128, 2**13, 256
 
 
 @inlined
@@ -165,7 +164,7 @@ def softmax_product(G, Y, out, accumulate, inner, threads):
     few = _short_for_product(Y)
     many = _ROWS_AHEAD if Y.shape[1] * Y.itemsize <= _AHEAD else 1
     if products.are_together(Y):
-        many = _FROM_MEMORY if products.are_fetched(Y) else _in_cache(Y)
+        many = _in_cache(Y)
     for part in prange(threads):
         _work(_softmax_product, many, 2, G, Y, out, accumulate, few, inner, np.intp(part), threads)
 
