@@ -12,7 +12,7 @@ from numba.core.registry import cpu_target
 from . import __version__, affine_vjp
 from ._functions import DTYPES
 from ._warmup import every_kernel
-from .kernels import _cache, _product
+from .kernels import _cache, _panels
 from .kernels._tile import TileShape
 from .kernels._vec import VECTOR_BYTES, cpu_features
 
@@ -55,7 +55,7 @@ def _versions():
 def _cpu():
     _, name, _ = cpu_target.target_context.codegen().magic_tuple()
     features = cpu_features()
-    shapes = {n: s for n, s in vars(_product).items() if isinstance(s, TileShape) and not n.startswith("_")}
+    shapes = {n: s for n, s in vars(_panels).items() if isinstance(s, TileShape) and not n.startswith("_")}
     tiles = ", ".join(f"{shape.rows}×{shape.vecs} ({name.lower()})" for name, shape in shapes.items())
     return {
         "compiled for": name,

@@ -49,8 +49,8 @@ def _fetch_row(A, i):
 
 # Bytes of an array from which on its rows are fetched, and classes up to which they stay in the cache until they are
 # read: 1000 × 1000 of float32 take 400 µs in place of 640 on one core, 200 × 500 no less. CPUs with AVX-512 have larger
-# caches, and look far enough ahead that many classes are worked on a few rows at a time, as few are: 500 × 1000 of
-# float32 take 0.9 of the time, and 1.2 of it with AVX2.
+# caches, and look far enough ahead that rows of more than FEW vectors, too, are worked on a few at a time: 500 × 1000
+# of float32 take 0.9 of the time. Without AVX-512 they would take 1.2 times as long so.
 _FETCHED, _FETCHED_CLASSES, _TOGETHER = 3 * 2**20, 4096, False
 if "avx512f" in cpu_features():
     _FETCHED, _TOGETHER = 6 * 2**20, True
@@ -135,6 +135,7 @@ def _product_of_many(G, Y, out, start, stop):
 
 @inlined
 def _product_of_many_together(G, Y, out, start, stop, T):
+    """The same, all rows together through each pass."""
     count = stop - start
     for r in range(count):
         T[r] = element(G, (start + r, row_argmax(Y, start + r)))
