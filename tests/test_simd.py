@@ -294,6 +294,11 @@ def test_across_vectors(dtype, times):
     assert np.array_equal(total, a.sum(0))
     assert np.array_equal(dot, (a * b).sum(0))
     assert np.array_equal(top, a.max(0))
+    for place in range(lanes):
+        x[:lanes] = 0
+        x[place] = 1
+        run(x, y, total, dot, top)
+        assert np.array_equal(top, a.max(0))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

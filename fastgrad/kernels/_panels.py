@@ -144,12 +144,13 @@ def panels(grid, left, right, block, totals, target, bias, accumulate):
     (work, side, t, next_t), (C, i, j, i_end, j_end) = totals, target
     columns = j_end - j
     if across == 1 and is_narrow(columns, C):
+        args = grid, left, right, block, totals, target, bias, accumulate
         if columns > lanes(C):
-            tiles(MEDIUM, grid, left, right, block, totals, target, bias, accumulate)
+            tiles(MEDIUM, *args)
         elif columns > TURNED:
-            tiles(NARROW, grid, left, right, block, totals, target, bias, accumulate)
+            tiles(NARROW, *args)
         else:
-            tiles(SLIM, grid, left, right, block, totals, target, bias, accumulate)
+            tiles(SLIM, *args)
         return
     whole = down - 1 if i_end - i <= (down - 1) * TILE_ROWS + FEW_ROWS else down
     tiles(TILE, (whole, across, wide), left, right, block, totals, target, bias, accumulate)

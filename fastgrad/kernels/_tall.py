@@ -108,18 +108,25 @@ def _add_run(shape, A, a, rows, B, b, apart, terms, far, step, work, t, stride, 
 
 
 @device
+def _ends_behind(B, stop):
+    """Whether whole vectors of B's rows up to `stop` would end behind B."""
+    (K, columns), L = B.shape, lanes(B)
+    return (stop - 1) * columns + ceil_div(columns, L) * L > K * columns
+
+
+@device
 def _sums_of_block(A, B, k0, stop, work, t, stride, own):
     """work[t + p stride + q] = Σ_k A[k, p] B[k, q] from k0 to stop"""
     compact()
     L, zeros = lanes(B), splat(B, 0)
-    (K, columns), rows, width = B.shape, A.shape[1], tile_width(TILE, B)
+    columns, rows, width = B.shape[1], A.shape[1], tile_width(TILE, B)
     run = np.intp(_RUN_OF_MANY if rows > _MANY else _RUN)
     if rows_meet(B):
         run = np.intp(_RUN_OF_MEETING)
     for k in range(k0, stop, run):
         terms, opens = min(run, stop - k), k == k0
         source, start, apart = flat(B), k * columns, columns
-        if (k + terms - 1) * columns + ceil_div(columns, L) * L > K * columns:  # whole vectors would end behind B
+        if _ends_behind(B, k + terms):
             for row in range(terms):
                 for q in range(0, columns, L):
                     value = load_masked(B, (k + row, q), first(B, columns - q), zeros)
@@ -136,11 +143,10 @@ def _sums_of_block(A, B, k0, stop, work, t, stride, own):
                 left = A, k * rows + p, rows - p
                 right = source, start + q, apart, terms, far, step
                 target = work, t + p * stride + q, stride, opens
-                if rows <= _TWO:
-                    if wide:
-                        _add_run(_PAIR, *left, *right, *target)
-                    else:
-                        _add_run(_NARROW_PAIR, *left, *right, *target)
+                if rows <= _TWO and wide:
+                    _add_run(_PAIR, *left, *right, *target)
+                elif rows <= _TWO:
+                    _add_run(_NARROW_PAIR, *left, *right, *target)
                 elif not wide:
                     _add_run(NARROW, *left, *right, *target)
                 elif rows - p > FEW_ROWS:
@@ -168,11 +174,11 @@ def _blocks_side_by_side(shape, A, B, k0, work, t, size, stride):
 def _sums_of_task(A, B, k0, stop, together, work, t, size, stride, own):
     """The same over all blocks from k0 to stop, for any number of columns"""
     compact()
-    L, (K, columns), rows = lanes(B), B.shape, A.shape[1]
+    columns, rows = B.shape[1], A.shape[1]
     if is_by_whole_rows(rows, columns):
         pack(A, flag(True), np.intp(0), rows, k0, stop - k0, np.intp(1), rows, work, own)
         add_by_rows(rows, work, own, stop - k0, flat(B), k0 * columns, columns, columns, t, t, stride, flag(True))
-    elif together == 1 or stop - k0 < together * BLOCK or (stop - 1) * columns + ceil_div(columns, L) * L > K * columns:
+    elif together == 1 or stop - k0 < together * BLOCK or _ends_behind(B, stop):
         for k in range(k0, stop, BLOCK):
             _sums_of_block(A, B, k, min(k + BLOCK, stop), work, t + (k - k0) // BLOCK * size, stride, own)
     elif columns <= tile_width(_BLOCKS_OF_FOUR, B):
