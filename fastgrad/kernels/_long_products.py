@@ -10,7 +10,7 @@ from ._jit import device, inlined
 from ._loads import element, load_masked, prefetch, store_masked
 from ._long_rows import FOUR, SIX, THREE
 from ._simd import first_of, fma, lanes, not_whole, only_known, read_anew, splat, width
-from ._sums import along_row, row_argmax, row_total
+from ._sums import NONE, along_row, row_argmax, row_argmax_and_fetch, row_total
 from ._vec import PAIR, Times, cpu_features
 
 # How many vectors a row takes, beside those of `_long_rows.py`.
@@ -18,15 +18,21 @@ TWO, SEVEN, EIGHT = Times(2, 1), Times(8, 6, 7), Times(8, 7)
 TEN, TWELVE, FOURTEEN, SIXTEEN = Times(16, 8, 10), Times(16, 10, 12), Times(16, 12, 14), Times(16, 14)
 
 
+# How much of another row is fetched in a pass along a row, for each pair of vectors.
+_NOTHING, _AS_MUCH = NONE, PAIR
+
+
 @inlined
 def _add_weighted_shift(total, data, j, inside):
-    G, Y, i, shift = data
+    G, Y, i, shift, fetched, out = data
+    prefetch(fetched, out, (i, j))
     return fma(load_masked(Y, (i, j), inside, splat(Y, 0)), shift - load_masked(G, (i, j), inside, shift), total)
 
 
 @inlined
 def _times_shifted(data, j, inside):
-    G, Y, i, shift, mean = data
+    G, Y, i, shift, mean, fetched, later = data
+    prefetch(fetched, Y, (later, j))
     zeros = splat(Y, 0)
     h = shift - load_masked(G, (i, j), inside, zeros)
     return load_masked(Y, (i, j), inside, zeros) * (mean - h)
@@ -34,11 +40,10 @@ def _times_shifted(data, j, inside):
 
 @inlined
 def _times_shifted_and_fetch(data, j, inside):
-    """The same, while as much of a later row is fetched: a pass along one array alone leaves the memory idle."""
-    G, Y, i, shift, mean, later = data
-    prefetch(PAIR, Y, (later, j))
+    """The same, while G is fetched, too: a pass along one array alone leaves the memory idle."""
+    G, later = data[0], data[-1]
     prefetch(PAIR, G, (later, j))
-    return _times_shifted((G, Y, i, shift, mean), j, inside)
+    return _times_shifted(data, j, inside)
 
 
 @inlined
@@ -49,11 +54,11 @@ def _fetch_row(A, i):
 
 # Bytes of an array from which on its rows are fetched, and classes up to which they stay in the cache until they are
 # read: 1000 × 1000 of float32 take 400 µs in place of 640 on one core, 200 × 500 no less. CPUs with AVX-512 have larger
-# caches, and look far enough ahead that rows of more than FEW vectors, too, are worked on a few at a time: 500 × 1000
-# of float32 take 0.9 of the time. Without AVX-512 they would take 1.2 times as long so.
-_FETCHED, _FETCHED_CLASSES, _TOGETHER = 3 * 2**20, 4096, False
+# caches, and see far enough ahead that the next row need not be worked on meanwhile: to do so takes 1.1 times as long
+# there, and not to do it 1.2 times without AVX-512.
+_FETCHED, _FETCHED_CLASSES, _ROW_BY_ROW = 3 * 2**20, 4096, False
 if "avx512f" in cpu_features():
-    _FETCHED, _TOGETHER = 6 * 2**20, True
+    _FETCHED, _FETCHED_CLASSES, _ROW_BY_ROW = 6 * 2**20, 2048, True
 FEW = 16  # vectors
 
 
@@ -66,7 +71,7 @@ def are_fetched(Y):
 @inlined
 def are_together(Y):
     """Whether softmax_product takes a few rows together through each pass."""
-    return not are_fetched(Y) and (_TOGETHER or Y.shape[1] <= FEW * lanes(Y))
+    return not are_fetched(Y) and Y.shape[1] <= FEW * lanes(Y)
 
 
 @inlined
@@ -107,7 +112,7 @@ def _product_of_few(vectors, G, Y, out, start, stop, T):
             ready += 1
         i = read_anew(vectors, i)
         value = _row(Y, i, inside) * (splat(Y, mean) - _shifted_row(G, i, inside, shift))
-        last = _times_shifted((G, Y, i, splat(G, shift), splat(Y, mean)), end, rest)
+        last = _times_shifted((G, Y, i, splat(G, shift), splat(Y, mean), _NOTHING, i), end, rest)
         store_masked(out, (i, 0), value, only_known(inside))
         store_masked(out, (i, end), last, rest)
 
@@ -120,7 +125,7 @@ def _product_of_many(G, Y, out, start, stop):
     later_shift = element(G, (start, row_argmax(Y, start)))
     for i in range(start, stop):
         shift = later_shift
-        mean = row_total(_add_weighted_shift, (G, Y, i, splat(G, shift)), k)
+        mean = row_total(_add_weighted_shift, (G, Y, i, splat(G, shift), _NOTHING, out), k)
         if i + 1 < stop:
             if fetches:
                 _fetch_row(G, i + 1)
@@ -128,21 +133,19 @@ def _product_of_many(G, Y, out, start, stop):
             later_shift = element(G, (i + 1, row_argmax(Y, i + 1)))
         row = G, Y, i, splat(G, shift), splat(G, mean)
         if fetches:
-            along_row(_times_shifted_and_fetch, (*row, i + 2), out, i)
+            along_row(_times_shifted_and_fetch, (*row, _AS_MUCH, i + 2), out, i)
         else:
-            along_row(_times_shifted, row, out, i)
+            along_row(_times_shifted, (*row, _NOTHING, i), out, i)
 
 
 @inlined
-def _product_of_many_together(G, Y, out, start, stop, T):
-    """The same, all rows together through each pass."""
-    count = stop - start
-    for r in range(count):
-        T[r] = element(G, (start + r, row_argmax(Y, start + r)))
-    for r in range(count):
-        T[count + r] = row_total(_add_weighted_shift, (G, Y, start + r, splat(G, T[r])), Y.shape[1])
-    for r in range(count):
-        along_row(_times_shifted, (G, Y, start + r, splat(G, T[r]), splat(G, T[count + r])), out, start + r)
+def _product_row_by_row(fetched, G, Y, out, start, stop):
+    """The same without looking ahead. Each pass may fetch what the next one reads or writes: of vectors that lie over
+    two lines of the cache, a CPU foresees little (1600 × 1000 of float64 take 0.8 of the time)."""
+    for i in range(start, stop):
+        shift = element(G, (i, row_argmax_and_fetch(Y, i, fetched, G)))
+        mean = row_total(_add_weighted_shift, (G, Y, i, splat(G, shift), fetched, out), Y.shape[1])
+        along_row(_times_shifted, (G, Y, i, splat(G, shift), splat(G, mean), fetched, i + 1), out, i)
 
 
 @device
@@ -170,7 +173,9 @@ def softmax_product(G, Y, out, start, stop, T):
         _product_of_few(FOURTEEN, G, Y, out, start, stop, T)
     elif k <= FEW * L:
         _product_of_few(SIXTEEN, G, Y, out, start, stop, T)
-    elif are_together(Y):
-        _product_of_many_together(G, Y, out, start, stop, T)
-    else:
+    elif not _ROW_BY_ROW:
         _product_of_many(G, Y, out, start, stop)
+    elif are_fetched(Y) or k <= _FETCHED_CLASSES:
+        _product_row_by_row(_AS_MUCH, G, Y, out, start, stop)
+    else:
+        _product_row_by_row(_NOTHING, G, Y, out, start, stop)

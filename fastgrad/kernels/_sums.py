@@ -11,12 +11,12 @@ import numpy as np
 from ._across import first_true, halves, lane, lane_max, lane_sum
 from ._arrays import as_rows, flat
 from ._jit import device, inlined
-from ._loads import element, load_masked, past_line, store, store_masked
+from ._loads import element, load_masked, past_line, prefetch, store, store_masked
 from ._math import INFINITY
 from ._simd import first, first_of, lane_numbers, lanes, maximum, repeated, select, splat
 from ._vec import PAIR, QUAD, Times
 
-UP_TO_OCTET = Times(8, 4)
+NONE, UP_TO_OCTET = Times(0), Times(8, 4)
 _BLOCK = 2048  # elements, a multiple of four vectors
 
 
@@ -69,10 +69,9 @@ def row_max(A, i):
 
 
 @inlined
-def _largest_of_four(A, i, j, best):
-    two, others = halves(load_masked(A, (i, j), QUAD, best))
-    (a, b), (c, d) = halves(two), halves(others)
-    return maximum(d, maximum(c, maximum(b, maximum(a, best))))  # NaN in the second place would win
+def _larger_of_pair(vectors, best):
+    a, b = halves(vectors)
+    return maximum(b, maximum(a, best))  # NaN in the second place would win
 
 
 @inlined
@@ -85,7 +84,13 @@ def _argmax_of_few(vectors, A, i):
 @inlined
 def row_argmax(A, i):
     """A j with the largest A[i, j], NaN passed over: of several, one that depends on the row alone; any where there is
-    nothing above −∞.
+    nothing above −∞."""
+    return row_argmax_and_fetch(A, i, NONE, A)
+
+
+@inlined
+def row_argmax_and_fetch(A, i, fetched, B):
+    """The same; for each pair of vectors, so many of row i of B are fetched meanwhile.
 
     Four vectors are looked at together, and the place is sought among the four at the end: it takes half the time of
     remembering a place for each.
@@ -95,11 +100,16 @@ def row_argmax(A, i):
         return _argmax_of_few(QUAD, A, i)
     if k <= 2 * step:
         return _argmax_of_few(UP_TO_OCTET, A, i)
-    best = -splat(A, INFINITY)
+    best = one = other = -splat(A, INFINITY)
     numbers = lane_numbers(A)
     four = where = numbers - numbers  # which four, not which element: that could be more than 2³¹
     for j in range(0, k, step):
-        larger = _largest_of_four(A, i, min(j, k - step), best)  # the last four lie over those before
+        at = min(j, k - step)  # the last four lie over those before
+        prefetch(fetched, B, (i, at))
+        prefetch(fetched, B, (i, at + step // 2))
+        pair, others = halves(load_masked(A, (i, at), QUAD, best))
+        one, other = _larger_of_pair(pair, one), _larger_of_pair(others, other)
+        larger = maximum(one, other)
         where = select(larger > best, four, where)
         best = larger
         four = four + 1
