@@ -8,7 +8,9 @@ from ._arrays import flat
 from ._jit import inlined
 from ._simd import lanes
 from ._tile import TURNED, Tile, next_to, pointer_to, repeated_row_pointers, row_pointers
-from ._vec import I32, Vec, broadcast, joined, masked_load, opaque, taken
+from ._vec import I32, Times, Vec, broadcast, joined, masked_load, opaque, taken
+
+_TWO, _THREE = Times(2), Times(3)  # classes, whose rows are turned whole: of 1000 × 2, in half the time
 
 
 @intrinsic
@@ -170,6 +172,45 @@ def _with_row_places(context, builder, array_type, rows, emit):
             emit(repeated_row_pointers(*given, count, piece))
 
 
+@intrinsic
+def _narrow_to_lines(typingctx, classes, rows, at, lines, to, width):
+    """lines[to + c width + p] = rows[at + p k + c], p over the lanes of a vector, for so many classes c < k."""
+    vec, k = Vec(rows.dtype), classes.count
+
+    def codegen(context, builder, sig, args):
+        _, rows_value, at, lines_value, to, width = args
+        vector = context.get_value_type(vec)
+        together = ir.VectorType(vector.element, k * vec.lanes)
+        place = pointer_to(context, builder, rows, rows_value, opaque(builder, at), together)
+        value = builder.load(place, align=vec.itemsize)
+        places = row_pointers(context, builder, lines, lines_value, opaque(builder, to), width, k, vector)
+        for c, place in enumerate(places):
+            builder.store(taken(builder, value, range(c, k * vec.lanes, k)), place, align=vec.itemsize)
+        return context.get_dummy_value()
+
+    return types.none(classes, rows, types.intp, lines, *(types.intp,) * 2), codegen
+
+
+@intrinsic
+def _narrow_to_rows(typingctx, classes, lines, at, width, rows, to):
+    """rows[to + p k + c] = lines[at + c width + p], p over the lanes of a vector, for so many classes c < k."""
+    vec, k = Vec(lines.dtype), classes.count
+
+    def codegen(context, builder, sig, args):
+        _, lines_value, at, width, rows_value, to = args
+        vector = context.get_value_type(vec)
+        places = row_pointers(context, builder, lines, lines_value, opaque(builder, at), width, k, vector)
+        read = [builder.load(place, align=vec.itemsize) for place in places]
+        value = joined(builder, read + read[-1:] * (k % 2))
+        order = [c * vec.lanes + p for p in range(vec.lanes) for c in range(k)]
+        together = ir.VectorType(vector.element, k * vec.lanes)
+        place = pointer_to(context, builder, rows, rows_value, opaque(builder, to), together)
+        builder.store(taken(builder, value, order), place, align=vec.itemsize)
+        return context.get_dummy_value()
+
+    return types.none(classes, lines, types.intp, types.intp, rows, types.intp), codegen
+
+
 @inlined
 def copy_to_lines(rows, at, k, count, lines, to, width):
     """lines[to + c width + p] = rows[at + p k + c], c < k, p < count"""
@@ -194,14 +235,18 @@ def to_lines(rows, at, k, count, lines, to, width):
     """
     L = lanes(rows)
     quad = L // 4
-    if k < quad:
+    if k == 2 and count >= L:
+        _narrow_to_lines(_TWO, rows, at, lines, to, width)
+    elif k == 3 and count >= L:
+        _narrow_to_lines(_THREE, rows, at, lines, to, width)
+    elif k < quad:
         copy_to_lines(rows, at, k, min(L, count), lines, to, width)
         for p in range(count, L):
             copy_to_lines(rows, at + (count - 1) * k, k, 1, lines, to + p, width)
-        return
-    for c in range(0, k, quad):
-        c = min(c, k - quad)  # the last lie over those before
-        _quad_to_lines(rows, at + c, k, count, lines, to + c * width, width)
+    else:
+        for c in range(0, k, quad):
+            c = min(c, k - quad)  # the last lie over those before
+            _quad_to_lines(rows, at + c, k, count, lines, to + c * width, width)
 
 
 @inlined
@@ -212,12 +257,16 @@ def to_rows(lines, at, width, rows, to, k, count):
     """
     L = lanes(rows)
     quad = L // 4
-    if k < quad:
+    if k == 2 and count >= L:
+        _narrow_to_rows(_TWO, lines, at, width, rows, to)
+    elif k == 3 and count >= L:
+        _narrow_to_rows(_THREE, lines, at, width, rows, to)
+    elif k < quad:
         copy_to_rows(lines, at, width, rows, to, k, min(L, count))
-        return
-    for c in range(0, k, quad):
-        c = min(c, k - quad)
-        _quad_to_rows(lines, at + c * width, width, rows, to + c, k, count)
+    else:
+        for c in range(0, k, quad):
+            c = min(c, k - quad)
+            _quad_to_rows(lines, at + c * width, width, rows, to + c, k, count)
 
 
 def _transposed(builder, pieces):
