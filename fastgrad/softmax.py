@@ -84,7 +84,7 @@ def softmax_vjp(
         dS_j = Σ_i dY_i Y_i (δ_ij − Y_j) = Y_j (dY_j − Σ_r dY_r Y_r)
 
     It is computed as `Y_j (h_j − Σ_{r≠m} Y_r h_r)` with `h = dY − dY_m` and m the largest class, or one as large but
-    for its last eight bits: the same number, since Σ_r Y_r = 1, but nothing cancels when Y_m is close to 1, and a
+    for its last nine bits: the same number, since Σ_r Y_r = 1, but nothing cancels when Y_m is close to 1, and a
     constant added to dY changes nothing.
 
     Parameters

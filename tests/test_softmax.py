@@ -177,7 +177,7 @@ def test_every_number_of_classes(function, dtype):
 def test_where_out_starts_in_a_line_of_the_cache_changes_no_bit(function, dtype):
     """Long rows are written from the first line on: from elsewhere, in place, and nothing beside them."""
     rng, line = np.random.default_rng(0), 64 // np.dtype(dtype).itemsize
-    for rows, k in ((1, 17), (1, 30), (1, 60), (3, 33), (3, 64), (3, 150), (3, 257)):
+    for rows, k in ((1, 17), (1, 30), (1, 60), (3, 33), (3, 64), (3, 150), (3, 257), (3, 385)):
         arguments = function.arguments(rng, dtype, (rows,), k=k)
         *_, last = arguments
         result = function.call(fg, arguments)

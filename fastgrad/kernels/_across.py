@@ -77,21 +77,28 @@ def vector_dot(typingctx, times, x, y):
     return Vec(x.dtype)(times, x, y), codegen
 
 
+def _larger_integer(builder, a, b):
+    return builder.select(builder.icmp_signed(">", a, b), a, b)
+
+
+_NUMBER_BITS = 9  # of the number of a lane among vectors
+
+
 @intrinsic
 def place_of_largest(typingctx, times, x):
-    """The number of a lane that holds the largest of so many vectors, none being NaN: in place of its last eight bits,
-    which do not count, each lane carries its number along."""
+    """The number of a lane that holds the largest of so many vectors, none being negative or NaN: in place of its last
+    nine bits, which do not count, each lane carries its number along. Such floats are ordered as their bits are as
+    integers, whose larger one LLVM has in one instruction."""
     floats, integers = Vec(x.dtype), Vec(x.dtype).as_ints
 
     def codegen(context, builder, sig, args):
-        vector, words = (context.get_value_type(vec) for vec in (floats, integers))
-        keys = []
+        words, keys = context.get_value_type(integers), []
         for v, part in enumerate(_vectors(builder, times, args[1])):
             numbers = ir.Constant(words, list(range(v * floats.lanes, (v + 1) * floats.lanes)))
-            others = builder.and_(builder.bitcast(part, words), ir.Constant(words, [-256] * floats.lanes))
-            keys.append(builder.bitcast(builder.or_(others, numbers), vector))
-        key = builder.bitcast(_over_lanes(builder, _folded(builder, keys, larger), larger), words.element)
-        place = builder.and_(key, ir.Constant(words.element, 255))
+            others = ir.Constant(words, [-1 << _NUMBER_BITS] * floats.lanes)
+            keys.append(builder.or_(builder.and_(builder.bitcast(part, words), others), numbers))
+        key = _over_lanes(builder, _folded(builder, keys, _larger_integer), _larger_integer)
+        place = builder.and_(key, ir.Constant(words.element, (1 << _NUMBER_BITS) - 1))
         return context.cast(builder, place, integers.dtype, types.intp)
 
     return types.intp(times, x), codegen

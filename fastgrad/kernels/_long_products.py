@@ -9,13 +9,14 @@ from ._arrays import compact
 from ._jit import device, inlined
 from ._loads import element, load_masked, prefetch, store_masked
 from ._long_rows import FOUR, SIX, THREE
-from ._simd import first_of, fma, lanes, not_whole, only_known, read_anew, splat, width
+from ._simd import are_registers_for, first_of, fma, lanes, not_whole, only_known, read_anew, splat, width
 from ._sums import NONE, along_row, row_argmax, row_argmax_and_fetch, row_total
 from ._vec import PAIR, Times, cpu_features
 
 # How many vectors a row takes, beside those of `_long_rows.py`.
 TWO, SEVEN, EIGHT = Times(2, 1), Times(8, 6, 7), Times(8, 7)
 TEN, TWELVE, FOURTEEN, SIXTEEN = Times(16, 8, 10), Times(16, 10, 12), Times(16, 12, 14), Times(16, 14)
+TWENTY, TWENTY_FOUR = Times(32, 16, 20), Times(32, 20, 24)
 
 
 # How much of another row is fetched in a pass along a row, for each pair of vectors.
@@ -59,7 +60,7 @@ def _fetch_row(A, i):
 _FETCHED, _FETCHED_CLASSES, _ROW_BY_ROW = 3 * 2**20, 4096, False
 if "avx512f" in cpu_features():
     _FETCHED, _FETCHED_CLASSES, _ROW_BY_ROW = 6 * 2**20, 2048, True
-FEW = 16  # vectors
+FEW = 24  # vectors
 
 
 @inlined
@@ -86,7 +87,7 @@ def _shifted_row(G, i, inside, shift):
 
 @inlined
 def _shift_of_few(vectors, G, Y, i, inside):
-    """G_m. Of two largest classes that differ in their last eight bits alone, either is m: it has to spare the sum from
+    """G_m. Of two largest classes that differ in their last nine bits alone, either is m: it has to spare the sum from
     cancelling, no more, and is found in half the time."""
     return element(G, (i, min(place_of_largest(vectors, _row(Y, i, inside)), Y.shape[1] - 1)))
 
@@ -110,11 +111,15 @@ def _product_of_few(vectors, G, Y, out, start, stop, T):
         if ready < stop:
             T[ready - start] = _shift_of_few(vectors, G, Y, ready, inside)
             ready += 1
-        i = read_anew(vectors, i)
-        value = _row(Y, i, inside) * (splat(Y, mean) - _shifted_row(G, i, inside, shift))
-        last = _times_shifted((G, Y, i, splat(G, shift), splat(Y, mean), _NOTHING, i), end, rest)
-        store_masked(out, (i, 0), value, only_known(inside))
-        store_masked(out, (i, end), last, rest)
+        row = G, Y, i, splat(G, shift), splat(Y, mean), _NOTHING, i
+        if are_registers_for(vectors):
+            i = read_anew(vectors, i)
+            value = _row(Y, i, inside) * (splat(Y, mean) - _shifted_row(G, i, inside, shift))
+            last = _times_shifted(row, end, rest)
+            store_masked(out, (i, 0), value, only_known(inside))
+            store_masked(out, (i, end), last, rest)
+        else:
+            along_row(_times_shifted, row, out, i)
 
 
 @inlined
@@ -171,8 +176,12 @@ def softmax_product(G, Y, out, start, stop, T):
         _product_of_few(TWELVE, G, Y, out, start, stop, T)
     elif k <= 14 * L:
         _product_of_few(FOURTEEN, G, Y, out, start, stop, T)
-    elif k <= FEW * L:
+    elif k <= 16 * L:
         _product_of_few(SIXTEEN, G, Y, out, start, stop, T)
+    elif k <= 20 * L:
+        _product_of_few(TWENTY, G, Y, out, start, stop, T)
+    elif k <= FEW * L:
+        _product_of_few(TWENTY_FOUR, G, Y, out, start, stop, T)
     elif not _ROW_BY_ROW:
         _product_of_many(G, Y, out, start, stop)
     elif are_fetched(Y) or k <= _FETCHED_CLASSES:
