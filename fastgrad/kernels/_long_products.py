@@ -138,7 +138,7 @@ def _product_of_many(G, Y, out, start, stop):
             later_shift = element(G, (i + 1, row_argmax(Y, i + 1)))
         row = G, Y, i, splat(G, shift), splat(G, mean)
         if fetches:
-            along_row(_times_shifted_and_fetch, (*row, _AS_MUCH, i + 2), out, i)
+            along_row(_times_shifted_and_fetch, (*row, _AS_MUCH, min(i + 2, Y.shape[0] - 1)), out, i)
         else:
             along_row(_times_shifted, (*row, _NOTHING, i), out, i)
 
@@ -148,9 +148,10 @@ def _product_row_by_row(fetched, G, Y, out, start, stop):
     """The same without looking ahead. Each pass may fetch what the next one reads or writes: of vectors that lie over
     two lines of the cache, a CPU foresees little (1600 × 1000 of float64 take 0.8 of the time)."""
     for i in range(start, stop):
+        later = min(i + 1, Y.shape[0] - 1)  # to fetch from behind Y, where there may be no memory, takes long
         shift = element(G, (i, row_argmax_and_fetch(Y, i, fetched, G)))
         mean = row_total(_add_weighted_shift, (G, Y, i, splat(G, shift), fetched, out), Y.shape[1])
-        along_row(_times_shifted, (G, Y, i, splat(G, shift), splat(G, mean), fetched, i + 1), out, i)
+        along_row(_times_shifted, (G, Y, i, splat(G, shift), splat(G, mean), fetched, later), out, i)
 
 
 @device

@@ -105,10 +105,13 @@ def tiles(shape, grid, left, right, block, totals, target, bias, accumulate):
             c, rows, columns = i * N + j, i_end - i, j_end - j
             whole = rows >= tile_rows(shape) and columns >= tile_width(shape, C)
             direct = closes and (whole or plain)
-            # What the tile is added to, or its place in C, comes from afar: it is fetched meanwhile.
+            # What the tile is added to, or its place in C, comes from afar: it is fetched meanwhile. Not from behind C:
+            # where there is no memory, each time is a walk through the page tables.
+            place = c
             for row in range(tile_rows(shape)):
                 if direct:
-                    tile_prefetch(shape, C, c + row * N)
+                    tile_prefetch(shape, C, place)
+                place += N if row + 1 < rows else 0
                 if not opens:
                     tile_prefetch(shape, work, total + row * width)
             left = A, a + p * next_a, hop_a, next_sum, apart, rows

@@ -102,7 +102,7 @@ def _add_run(shape, A, a, rows, B, b, apart, terms, far, step, work, t, stride, 
     if not opens:
         acc = tile_load(work, t, stride, shape)
     for k in range(terms):
-        tile_prefetch(shape, B, far + k * step)
+        tile_prefetch(shape, B, min(far + k * step, B.size))
         acc = tile_rank1(acc, flat(A), a + k * A.shape[1], np.intp(1), rows, B, b + k * apart)
     tile_store(acc, work, t, stride)
 
