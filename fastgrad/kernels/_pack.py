@@ -112,7 +112,7 @@ def finish(work, t, width, C, i, j, rows, columns, bias, accumulate):
         inside = first(C, columns - q)
         with_bias = first(C, L * bias.size) & inside
         with_old = first(C, L * accumulate) & inside
-        shift = load_masked(bias, j + q, with_bias, zeros)
+        shift = load_masked(bias, min(j + q, bias.size), with_bias, zeros)  # behind none, there may be no memory
         for p in range(rows):
             value = load(work, t + p * width + q)
             value = select(with_bias, value + shift, value)

@@ -96,7 +96,8 @@ def tall_plan(m, n, K, threads, L, itemsize):
 
 @device
 def _add_run(shape, A, a, rows, B, b, apart, terms, far, step, work, t, stride, opens):
-    """work[t + p stride + q] (+)= Σ_k A[a + k · A's columns + p] · B[b + k apart + q]; B[far + k step:] is fetched."""
+    """work[t + p stride + q] (+)= Σ_k A[a + k · A's columns + p] · B[b + k apart + q]; B[far + k step:] is fetched,
+    but nothing from behind B."""
     compact()
     acc = tile_zeros(B, shape)
     if not opens:
