@@ -54,13 +54,14 @@ def _fetch_row(A, i):
 
 
 # Bytes of an array from which on its rows are fetched, and classes up to which they stay in the cache until they are
-# read: 1000 × 1000 of float32 take 400 µs in place of 640 on one core, 200 × 500 no less. CPUs with AVX-512 have larger
-# caches, and see far enough ahead that the next row need not be worked on meanwhile: to do so takes 1.1 times as long
-# there, and not to do it 1.2 times without AVX-512. There, any rows of so large arrays are fetched, and of so few
-# classes: 134 × 1058 take 0.9 of the time, but 64 × 4000 would take 1.1 times as long.
+# read: 1000 × 1000 of float32 take 400 µs in place of 640 on one core, 200 × 500 no less.
 _FETCHED, _FETCHED_CLASSES, _ROW_BY_ROW = 3 * 2**20, 4096, False
+# CPUs with AVX-512 have larger caches, and see far enough ahead that the next row need not be worked on meanwhile: to
+# do so takes 1.1 times as long there, and not to do it 1.2 times without AVX-512. There, all rows of so large arrays
+# are fetched, and of others those of so few bytes: 134 × 1058 take 0.9 of the time, 64 × 4000 would take 1.1 times it.
 if "avx512f" in cpu_features():
-    _FETCHED, _FETCHED_CLASSES, _ROW_BY_ROW = 6 * 2**20, 2048, True
+    _FETCHED, _ROW_BY_ROW = 6 * 2**20, True
+_FETCHED_ROW = 2**13
 FEW = 24  # vectors
 
 
@@ -186,7 +187,7 @@ def softmax_product(G, Y, out, start, stop, T):
         _product_of_few(TWENTY_FOUR, G, Y, out, start, stop, T)
     elif not _ROW_BY_ROW:
         _product_of_many(G, Y, out, start, stop)
-    elif are_fetched(Y) or k <= _FETCHED_CLASSES:
+    elif are_fetched(Y) or k * Y.itemsize <= _FETCHED_ROW:
         _product_row_by_row(_AS_MUCH, G, Y, out, start, stop)
     else:
         _product_row_by_row(_NOTHING, G, Y, out, start, stop)
