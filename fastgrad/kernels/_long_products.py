@@ -10,8 +10,8 @@ from ._jit import device, inlined
 from ._loads import element, load_masked, prefetch, store_masked
 from ._long_rows import FOUR, SIX, THREE
 from ._simd import are_registers_for, first_of, fma, lanes, not_whole, only_known, read_anew, splat, width
-from ._sums import NONE, along_row, row_argmax, row_argmax_and_fetch, row_total
-from ._vec import PAIR, Times, cpu_features
+from ._sums import along_row, row_argmax, row_argmax_and_fetch, row_total
+from ._vec import NONE, PAIR, Times, cpu_features
 
 # How many vectors a row takes, beside those of `_long_rows.py`.
 TWO, SEVEN, EIGHT = Times(2, 1), Times(8, 6, 7), Times(8, 7)
@@ -19,12 +19,9 @@ TEN, TWELVE, FOURTEEN, SIXTEEN = Times(16, 8, 10), Times(16, 10, 12), Times(16, 
 TWENTY, TWENTY_FOUR = Times(32, 16, 20), Times(32, 20, 24)
 
 
-# How much of another row is fetched in a pass along a row, for each pair of vectors.
-_NOTHING, _AS_MUCH = NONE, PAIR
-
-
 @inlined
 def _add_weighted_shift(total, data, j, inside):
+    """So many vectors of `out` are fetched meanwhile, for each pair."""
     G, Y, i, shift, fetched, out = data
     prefetch(fetched, out, (i, j))
     return fma(load_masked(Y, (i, j), inside, splat(Y, 0)), shift - load_masked(G, (i, j), inside, shift), total)
@@ -32,6 +29,7 @@ def _add_weighted_shift(total, data, j, inside):
 
 @inlined
 def _times_shifted(data, j, inside):
+    """So many vectors of a later row of Y are fetched meanwhile, for each pair."""
     G, Y, i, shift, mean, fetched, later = data
     prefetch(fetched, Y, (later, j))
     zeros = splat(Y, 0)
@@ -61,7 +59,7 @@ _FETCHED, _FETCHED_CLASSES, _ROW_BY_ROW = 3 * 2**20, 4096, False
 # are fetched, and of others those of so few bytes: 134 × 1058 take 0.9 of the time, 64 × 4000 would take 1.1 times it.
 if "avx512f" in cpu_features():
     _FETCHED, _ROW_BY_ROW = 6 * 2**20, True
-_FETCHED_ROW = 2**13
+ROW_IN_CACHE = 2**13  # bytes of a row: that much of each array stays in the fastest cache
 FEW = 24  # vectors
 
 
@@ -101,7 +99,7 @@ def _product_of_few(vectors, G, Y, out, start, stop, T):
     The chain from a row to its gradient is too long for a CPU to see the next row behind it: G_m is looked for in all
     rows before the sum of the first; in one at a time, where rows come from memory, as all arrays are to be read at the
     same time. The vectors that may not be whole are worked out from the end of the row on, over those before: it takes
-    less than a masked store.
+    less than a masked store. Of a row that does not fit into the registers, two are worked out at a time.
     """
     inside, rest = first_of(vectors, Y, Y.shape[1]), not_whole(vectors)
     end, ready = Y.shape[1] - width(rest, Y), start + 1 if are_fetched(Y) else stop
@@ -113,7 +111,7 @@ def _product_of_few(vectors, G, Y, out, start, stop, T):
         if ready < stop:
             T[ready - start] = _shift_of_few(vectors, G, Y, ready, inside)
             ready += 1
-        row = G, Y, i, splat(G, shift), splat(Y, mean), _NOTHING, i
+        row = G, Y, i, splat(G, shift), splat(Y, mean), NONE, i
         if are_registers_for(vectors):
             i = read_anew(vectors, i)
             value = _row(Y, i, inside) * (splat(Y, mean) - _shifted_row(G, i, inside, shift))
@@ -132,7 +130,7 @@ def _product_of_many(G, Y, out, start, stop):
     later_shift = element(G, (start, row_argmax(Y, start)))
     for i in range(start, stop):
         shift = later_shift
-        mean = row_total(_add_weighted_shift, (G, Y, i, splat(G, shift), _NOTHING, out), k)
+        mean = row_total(_add_weighted_shift, (G, Y, i, splat(G, shift), NONE, out), k)
         if i + 1 < stop:
             if fetches:
                 _fetch_row(G, i + 1)
@@ -140,9 +138,9 @@ def _product_of_many(G, Y, out, start, stop):
             later_shift = element(G, (i + 1, row_argmax(Y, i + 1)))
         row = G, Y, i, splat(G, shift), splat(G, mean)
         if fetches:
-            along_row(_times_shifted_and_fetch, (*row, _AS_MUCH, min(i + 2, Y.shape[0] - 1)), out, i)
+            along_row(_times_shifted_and_fetch, (*row, PAIR, min(i + 2, Y.shape[0] - 1)), out, i)
         else:
-            along_row(_times_shifted, (*row, _NOTHING, i), out, i)
+            along_row(_times_shifted, (*row, NONE, i), out, i)
 
 
 @inlined
@@ -187,7 +185,7 @@ def softmax_product(G, Y, out, start, stop, T):
         _product_of_few(TWENTY_FOUR, G, Y, out, start, stop, T)
     elif not _ROW_BY_ROW:
         _product_of_many(G, Y, out, start, stop)
-    elif are_fetched(Y) or k * Y.itemsize <= _FETCHED_ROW:
-        _product_row_by_row(_AS_MUCH, G, Y, out, start, stop)
+    elif are_fetched(Y) or k * Y.itemsize <= ROW_IN_CACHE:
+        _product_row_by_row(PAIR, G, Y, out, start, stop)
     else:
-        _product_row_by_row(_NOTHING, G, Y, out, start, stop)
+        _product_row_by_row(NONE, G, Y, out, start, stop)

@@ -14,9 +14,9 @@ from ._jit import device, inlined
 from ._loads import element, load_masked, past_line, prefetch, store, store_masked
 from ._math import INFINITY
 from ._simd import first, first_of, lane_numbers, lanes, maximum, repeated, select, splat
-from ._vec import PAIR, QUAD, Times
+from ._vec import NONE, PAIR, QUAD, Times
 
-NONE, UP_TO_OCTET = Times(0), Times(8, 4)
+UP_TO_OCTET = Times(8, 4)
 _BLOCK = 2048  # elements, a multiple of four vectors
 
 

@@ -8,9 +8,9 @@ from ._arrays import flat
 from ._jit import inlined
 from ._simd import lanes
 from ._tile import TURNED, Tile, next_to, pointer_to, repeated_row_pointers, row_pointers
-from ._vec import I32, Times, Vec, broadcast, joined, masked_load, opaque, taken
+from ._vec import I32, PAIR, Times, Vec, broadcast, joined, masked_load, opaque, taken
 
-_TWO, _THREE = Times(2), Times(3)  # classes, whose rows are turned whole: of 1000 × 2, in half the time
+_THREE = Times(3)
 
 
 @intrinsic
@@ -172,6 +172,15 @@ def _with_row_places(context, builder, array_type, rows, emit):
             emit(repeated_row_pointers(*given, count, piece))
 
 
+def _narrow_places(context, builder, k, lines, rows):
+    """Pointers to k vectors in lines, and to a vector of rows of k elements as a whole."""
+    (lines_type, lines, start, width), (rows_type, rows, at) = lines, rows
+    vector = context.get_value_type(Vec(rows_type.dtype))
+    together = ir.VectorType(vector.element, k * vector.count)
+    places = row_pointers(context, builder, lines_type, lines, opaque(builder, start), width, k, vector)
+    return places, pointer_to(context, builder, rows_type, rows, opaque(builder, at), together)
+
+
 @intrinsic
 def _narrow_to_lines(typingctx, classes, rows, at, lines, to, width):
     """lines[to + c width + p] = rows[at + p k + c], p over the lanes of a vector, for so many classes c < k."""
@@ -179,13 +188,10 @@ def _narrow_to_lines(typingctx, classes, rows, at, lines, to, width):
 
     def codegen(context, builder, sig, args):
         _, rows_value, at, lines_value, to, width = args
-        vector = context.get_value_type(vec)
-        together = ir.VectorType(vector.element, k * vec.lanes)
-        place = pointer_to(context, builder, rows, rows_value, opaque(builder, at), together)
+        places, place = _narrow_places(context, builder, k, (lines, lines_value, to, width), (rows, rows_value, at))
         value = builder.load(place, align=vec.itemsize)
-        places = row_pointers(context, builder, lines, lines_value, opaque(builder, to), width, k, vector)
-        for c, place in enumerate(places):
-            builder.store(taken(builder, value, range(c, k * vec.lanes, k)), place, align=vec.itemsize)
+        for c, line in enumerate(places):
+            builder.store(taken(builder, value, range(c, k * vec.lanes, k)), line, align=vec.itemsize)
         return context.get_dummy_value()
 
     return types.none(classes, rows, types.intp, lines, *(types.intp,) * 2), codegen
@@ -198,13 +204,10 @@ def _narrow_to_rows(typingctx, classes, lines, at, width, rows, to):
 
     def codegen(context, builder, sig, args):
         _, lines_value, at, width, rows_value, to = args
-        vector = context.get_value_type(vec)
-        places = row_pointers(context, builder, lines, lines_value, opaque(builder, at), width, k, vector)
-        read = [builder.load(place, align=vec.itemsize) for place in places]
+        places, place = _narrow_places(context, builder, k, (lines, lines_value, at, width), (rows, rows_value, to))
+        read = [builder.load(line, align=vec.itemsize) for line in places]
         value = joined(builder, read + read[-1:] * (k % 2))
         order = [c * vec.lanes + p for p in range(vec.lanes) for c in range(k)]
-        together = ir.VectorType(vector.element, k * vec.lanes)
-        place = pointer_to(context, builder, rows, rows_value, opaque(builder, to), together)
         builder.store(taken(builder, value, order), place, align=vec.itemsize)
         return context.get_dummy_value()
 
@@ -231,12 +234,12 @@ def copy_to_rows(lines, at, width, rows, to, k, count):
 def to_lines(rows, at, k, count, lines, to, width):
     """lines[to + c width + p] = rows[at + p k + c], c < k, p over the lanes of a vector: transposed in registers.
 
-    From row `count` on, the last is repeated.
+    From row `count` on, the last is repeated. Of two or three classes, all rows are read together, in half the time.
     """
     L = lanes(rows)
     quad = L // 4
     if k == 2 and count >= L:
-        _narrow_to_lines(_TWO, rows, at, lines, to, width)
+        _narrow_to_lines(PAIR, rows, at, lines, to, width)
     elif k == 3 and count >= L:
         _narrow_to_lines(_THREE, rows, at, lines, to, width)
     elif k < quad:
@@ -258,7 +261,7 @@ def to_rows(lines, at, width, rows, to, k, count):
     L = lanes(rows)
     quad = L // 4
     if k == 2 and count >= L:
-        _narrow_to_rows(_TWO, lines, at, width, rows, to)
+        _narrow_to_rows(PAIR, lines, at, width, rows, to)
     elif k == 3 and count >= L:
         _narrow_to_rows(_THREE, lines, at, width, rows, to)
     elif k < quad:

@@ -135,7 +135,7 @@ class TimesType(types.Dummy):
 
 
 compile_time(Times, TimesType, ("count", "whole", "some"))
-PAIR, QUAD = Times(2), Times(4)
+NONE, PAIR, QUAD = Times(0), Times(2), Times(4)
 
 
 # --- emitting LLVM ---------------------------------------------------------------------------------------------------
