@@ -147,6 +147,14 @@ def exp_parts(x, correction):
 
 
 @inlined
+def exp_parts_of_product(x, y):
+    """The same for exp(x y), where nothing is lost to rounding the product: its distance from k log 2 is rounded."""
+    k = rint(fma(x * y, splat(x, LOG2_E), splat(x, MIDDLE)))
+    r = fma(-k, splat(x, LN2_LOW), fma(x, y, -k * splat(x, LN2_HIGH)))
+    return k, fma(r * r, horner(r, EXP), r)
+
+
+@inlined
 def exp(x):
     """eˣ, within 1 ulp."""
     x = select(x > splat(x, EXP_LARGEST), splat(x, EXP_LARGEST), x)
@@ -260,9 +268,11 @@ def sigmoid(x):
 
 @inlined
 def normal_tail(x):
-    """2 e^(x²/2) Φ(−x), Φ the normal distribution function, for 0 ≤ x ≤ 15 (float32) or 40."""
+    """t = 2 e^(x²/2) Φ(−x), Φ the normal distribution function, and x t, for 0 ≤ x ≤ 15 (float32) or 40."""
     D = horner(x, TAIL_D)
-    return D / fma(x * splat(x, SQRT_HALF_PI), D, horner(x, TAIL_N))
+    xD = x * D
+    below = fma(xD, splat(x, SQRT_HALF_PI), horner(x, TAIL_N))
+    return D / below, xD / below
 
 
 @inlined
@@ -270,8 +280,8 @@ def erf(x):
     """erf x = 1 − 2 Φ(−√2 x), within 2 ulp."""
     a = at_most(absolute(x), ERF_LARGEST)
     square = a * a
-    k, p = exp_parts(-square, -fma(a, a, -square))
-    tail = normal_tail(a * splat(x, SQRT_2))
+    k, p = exp_parts_of_product(-a, a)
+    tail, _ = normal_tail(a * splat(x, SQRT_2))
     outer = 1.0 - scale_down(fma(tail, p, tail), k)
     inner = fma(x, horner(square, ERF), x)
     return select(a < splat(x, ERF_SMALL), inner, _with_sign(x, outer))

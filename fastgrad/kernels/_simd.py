@@ -302,14 +302,28 @@ to_float = _reinterpretation(ir.IRBuilder.sitofp, lambda x: x.as_floats, "Intege
 
 @intrinsic
 def horner(typingctx, x, coefficients):
-    """c₀ xⁿ + … + cₙ by fused multiply-adds, with the coefficients for the dtype of x."""
+    """c₀ xⁿ + … + cₙ by fused multiply-adds, with the coefficients for the dtype of x.
+
+    More than five of them go by x², in pairs c x + c′ that do not wait for one another: float64's functions take 0.8 to
+    0.95 of the time. Fewer gain nothing, and gelu of float32 would be more than 4 ulp off.
+    """
     values = coefficients.values[x.itemsize]
 
     def codegen(context, builder, sig, args):
-        constants = [ir.Constant(args[0].type, [value] * x.lanes) for value in values]
-        total = constants[0]
-        for constant in constants[1:]:
-            total = call(builder, "llvm.fma.{}", args[0].type, [args[0], total, constant])
+        (point,) = args[:1]
+
+        def multiply_add(a, b, c):
+            return call(builder, "llvm.fma.{}", point.type, [a, b, c])
+
+        terms = [ir.Constant(point.type, [value] * x.lanes) for value in values]
+        if len(terms) > 5:
+            odd = len(terms) % 2
+            pairs = zip(terms[odd::2], terms[odd + 1 :: 2], strict=True)
+            terms = terms[:odd] + [multiply_add(point, high, low) for high, low in pairs]
+            point = builder.fmul(point, point)
+        total = terms[0]
+        for term in terms[1:]:
+            total = multiply_add(point, total, term)
         return total
 
     return x(x, coefficients), codegen

@@ -10,7 +10,7 @@ from numba import prange
 
 from ._jit import ARITHMETIC, inlined, kernel
 from ._loads import load_masked, store, store_masked
-from ._math import at_most, exp_parts, normal_tail, sigmoid_parts
+from ._math import at_most, exp_parts_of_product, normal_tail, sigmoid_parts
 from ._math import sigmoid as _sigmoid
 from ._math import tanh as _tanh
 from ._scale import scale, scale_down
@@ -97,21 +97,11 @@ def _silu(x):
 
 
 @inlined
-def _exp_of_half_square(a):
-    """k and p with exp(−a²/2) = 2ᵏ (1 + p)"""
-    half = a * -0.5
-    exponent = a * half
-    return exp_parts(exponent, fma(a, half, -exponent))
-
-
-@inlined
 def _gelu(x):
     a = at_most(absolute(x), GELU_LARGEST)
-    k, p = _exp_of_half_square(a)
-    tail = normal_tail(a)
-    y = a * tail
-    rest = fma(a, tail, -y)
-    return _reflected(x, scale_down(y + fma(y, p, rest), k - 1.0))
+    k, p = exp_parts_of_product(a, a * -0.5)
+    _, y = normal_tail(a)
+    return _reflected(x, scale_down(fma(y, p, y), k - 1.0))
 
 
 @inlined
@@ -221,8 +211,9 @@ def _silu_vjp(dy, x):
 @inlined
 def _gelu_vjp(dy, x):
     a = at_most(absolute(x), GELU_SLOPE_LARGEST)
-    k, p = _exp_of_half_square(a)
-    slope = fma(a, splat(x, ROOT_2_OVER_PI), -normal_tail(a))
+    k, p = exp_parts_of_product(a, a * -0.5)
+    tail, _ = normal_tail(a)
+    slope = fma(a, splat(x, ROOT_2_OVER_PI), -tail)
     return _reflected_slope(dy, x, k - 1.0, -fma(slope, p, slope))  # Φ(−a) − a φ(a)
 
 
