@@ -80,7 +80,9 @@ def _large_plan(m, n, L, itemsize, threads):
     pieces = np.intp(1)
     while threads % (2 * pieces) == 0 and 2 * pieces * pieces * m < threads * n:
         pieces *= 2
-    columns = cut(n, TILE_VECS * L, np.intp(most**0.5), pieces)
+    # Between vectors, not tiles, or one of two threads has 432 of 784 columns: products of 100 to 300 rows and columns
+    # take 0.87 to 1 of the time.
+    columns = cut(n, L, np.intp(most**0.5), pieces)
     across = ceil_div(n, columns)
     most = min(most // columns, 2 * GROUP // (BLOCK * itemsize))
     rows = cut(m, TILE_ROWS, most, ceil_div(threads, max(across, 1)))
