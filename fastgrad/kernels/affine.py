@@ -9,7 +9,7 @@ import numpy as np
 from numba import prange
 
 from ._arrays import borrowed, compact, flag, flat, give_back
-from ._jit import ARITHMETIC, device, kernel
+from ._jit import ARITHMETIC, device, inlined, kernel
 from ._loads import load_masked, store_masked
 from ._product import (
     PRODUCT_PARTS,
@@ -24,8 +24,9 @@ from ._product import (
     workspaces,
 )
 from ._signature import Signature
-from ._simd import first, lanes, select, splat
-from ._tile import BLOCK, TileShape, tile_add, tile_load, tile_store, tile_zeros
+from ._simd import first_of, lanes, repeated, splat
+from ._tile import BLOCK
+from ._vec import Times
 
 AFFINE = Signature("X(...,d) W(m,d) b(m)? -> Y(...,m)")
 AFFINE_VJP = Signature("dY(...,m) X(...,d) W(m,d) -> dX(...,d) dW(m,d) db(m)")
@@ -118,7 +119,40 @@ def affine_dw(dY, X, dW, accumulate, threads):
     give_back(work)
 
 
-_STRIP = TileShape(1, 8)
+_STRIP, _PART = Times(8, 8), Times(1)  # how many vectors of columns are summed together
+
+
+@inlined
+def _row(dY, r, start, vectors):
+    return load_masked(dY, (r, start), first_of(vectors, dY, dY.shape[1] - start), repeated(vectors, splat(dY, 0)))
+
+
+@inlined
+def _sum_of_blocks(vectors, dY, start, rows):
+    """Σ_r dY[r, start:] for a multiple of four blocks of rows: side by side, so that no sum waits for itself."""
+    total = zeros = repeated(vectors, splat(dY, 0))
+    for r0 in range(0, rows, 4 * BLOCK):
+        a = b = c = d = zeros
+        for r in range(r0, r0 + BLOCK):
+            a, b = a + _row(dY, r, start, vectors), b + _row(dY, r + BLOCK, start, vectors)
+            c, d = c + _row(dY, r + 2 * BLOCK, start, vectors), d + _row(dY, r + 3 * BLOCK, start, vectors)
+        total = (((total + a) + b) + c) + d
+    return total
+
+
+@inlined
+def _strip_sums(vectors, total, first_row, dY, db, accumulate, start):
+    """db[i] (+)= total + Σ_r dY[r, i], the rows from the first on, for so many vectors of columns from `start` on"""
+    n, zeros = dY.shape[0], repeated(vectors, splat(dY, 0))
+    for r0 in range(first_row, n, BLOCK):
+        acc = zeros
+        for r in range(r0, min(r0 + BLOCK, n)):
+            acc = acc + _row(dY, r, start, vectors)
+        total = total + acc
+    inside = first_of(vectors, dY, db.size - start)
+    if accumulate:
+        total = load_masked(db, start, inside, zeros) + total
+    store_masked(db, start, total, inside)
 
 
 @device
@@ -126,27 +160,12 @@ def column_sums(dY, db, accumulate, task):
     """db[i] (+)= Σ_r dY[r, i] for one strip of columns"""
     compact()
     (n, m), L = dY.shape, lanes(dY)
-    start, stop = task * 8 * L, min(m, (task + 1) * 8 * L)
-    if stop - start == 8 * L and not accumulate:
-        total = tile_zeros(dY, _STRIP)
-        for r0 in range(0, n, BLOCK):
-            acc = tile_zeros(dY, _STRIP)
-            for r in range(r0, min(r0 + BLOCK, n)):
-                acc = tile_add(acc, tile_load(dY, r * m + start, 0, _STRIP))
-            total = tile_add(total, acc) if r0 else acc
-        tile_store(total, db, start, 0)
+    start, four = task * 8 * L, n // (4 * BLOCK) * 4 * BLOCK
+    if start + 8 * L <= m:
+        _strip_sums(_STRIP, repeated(_STRIP, splat(dY, 0)), np.intp(0), dY, db, accumulate, start)
         return
-    zeros = splat(dY, 0)
-    for i in range(start, stop, L):
-        inside = first(dY, stop - i)
-        total = zeros
-        for r0 in range(0, n, BLOCK):
-            acc = zeros
-            for r in range(r0, min(r0 + BLOCK, n)):
-                acc = acc + load_masked(dY, (r, i), inside, zeros)
-            total = select(first(dY, r0), total + acc, acc)
-        old = load_masked(db, i, inside, zeros)
-        store_masked(db, i, select(first(dY, L * accumulate), old + total, total), inside)
+    for part in range(start, m, L):
+        _strip_sums(_PART, _sum_of_blocks(_PART, dY, part, four), four, dY, db, accumulate, part)
 
 
 @device
@@ -164,17 +183,17 @@ def affine_db(dY, db, accumulate, threads):
 @device
 def vjp_tasks(dY, X, W, dX, dW, db, accumulate_dX, accumulate, cuts_dX, cuts_dW, work, own):
     """Tasks of dX (+)= dY W, dW (+)= dYᵀ X and db (+)= Σ_r dY[r], as long as there are any."""
-    for_dX, for_dW, nothing = cuts_dX[0], cuts_dW[0], db[:0]
-    tasks = for_dX + for_dW + strip_count(db)
-    task = take_number(work)
-    while task < tasks:
-        if task < for_dX:
+    for_db, for_dX, for_dW, nothing = strip_count(db), cuts_dX[0], cuts_dW[0], db[:0]
+    number = take_number(work)
+    while number < for_db + for_dX + for_dW:
+        task = number - for_db  # those of db first: a long column cannot be shared
+        if task < 0:
+            column_sums(dY, db, accumulate, number)
+        elif task < for_dX:
             product(dY, flag(False), W, flag(True), dX, nothing, accumulate_dX, cuts_dX, task, work, own)
-        elif task < for_dX + for_dW:
-            product(dY, flag(True), X, flag(True), dW, nothing, accumulate, cuts_dW, task - for_dX, work, own)
         else:
-            column_sums(dY, db, accumulate, task - for_dX - for_dW)
-        task = take_number(work)
+            product(dY, flag(True), X, flag(True), dW, nothing, accumulate, cuts_dW, task - for_dX, work, own)
+        number = take_number(work)
 
 
 @kernel(AFFINE_VJP, cost=2 * _MULTIPLY_ADD, parts=PRODUCT_PARTS, first_absent=_first_absent_of_vjp)
