@@ -144,7 +144,7 @@ def blocked_sum(left, right, sums=1):
     return total
 
 
-@pytest.mark.parametrize("terms", [0, 1, 2, 24, 25, 27, 48, 49, 51, 255, 256, 257, 320, 321, 700])
+@pytest.mark.parametrize("terms", [0, 1, 2, 24, 25, 27, 48, 49, 51, 255, 256, 257, 320, 321, 700, 1024, 1281])
 def test_the_order_of_sums_is_the_promised_one(terms):
     rng = np.random.default_rng(terms)
     a, b = rng.standard_normal(terms), rng.standard_normal(terms)
