@@ -33,7 +33,8 @@ def test_a_second_process_compiles_nothing(package):
 
 
 def test_an_edit_in_a_callee_compiles_anew(package):
-    """Addition stands in another file than the kernel that is cached; after the edit it adds twice: rows to a block, and a block to the total."""
+    """Addition stands in another file than the kernel that is cached, which adds to a block and the block to the total;
+    after the edit both add twice."""
     call(package)
     simd = package / "kernels" / "_simd.py"
     text = simd.read_text()

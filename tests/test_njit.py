@@ -318,7 +318,7 @@ CALL = """
 
 
 def test_the_users_cache_is_used_and_never_stale(package, tmp_path):
-    """In processes of their own, before and after an edit in a file that the kernel depends on: 0 + (0 + 1) becomes 4."""
+    """In processes of their own, before and after an edit in a file that the kernel needs: 0 + (0 + 1) becomes 4."""
     (tmp_path / "user.py").write_text(CACHED)
     simd = package / "kernels" / "_simd.py"
     text = simd.read_text()
