@@ -52,8 +52,8 @@ def _few_terms_strip(shape, A, a, step, apart, rows, B, b, stride, K, C, i, j, b
 
 @inlined
 def _few_terms_rows(shape, alone, A, a, step, apart, rows, B, b, stride, K, C, i, j, n, bias):
-    """As many rows as a tile of this shape has at most, from end to end, but for `alone` vectors or less that are left;
-    how many columns that is."""
+    """As many rows as a tile of this shape has at most, from end to end, but for what is left of the columns, `alone`
+    vectors or less; returns where that begins."""
     across = tile_width(shape, C)
     wide = n - alone * lanes(C) if n >= across else np.intp(0)
     for q_or_less in range(0, wide, across):

@@ -13,7 +13,7 @@ from ._jit import device, inlined
 from ._loads import element, load_masked, store_masked
 from ._math import INFINITY, exp, exp_of_difference, expm1, log1p
 from ._simd import first, first_of, fma, kept, lanes, select, splat
-from ._sums import along_row, is_element, omit, row_argmax, row_max, row_total, times
+from ._sums import along_row, omit, row_argmax, row_max, row_total, times
 from ._vec import Times
 
 # How many vectors a row takes: a power of two, of which so many are whole, and others empty.
@@ -126,10 +126,9 @@ def log_softmax(S, L, start, stop, T, M):
 
 @inlined
 def _minus_exp_times(data, j, inside):
-    dL, L, i, m, at_m, total = data
+    dL, L, i, total = data
     zeros = splat(L, 0)
-    value = fma(-exp(load_masked(L, (i, j), inside, zeros)), total, load_masked(dL, (i, j), inside, zeros))
-    return select(is_element(value, j, m), at_m, value)
+    return fma(-exp(load_masked(L, (i, j), inside, zeros)), total, load_masked(dL, (i, j), inside, zeros))
 
 
 @device
@@ -149,8 +148,8 @@ def log_softmax_vjp(dL, L, dS, start, stop, T, M):
         store_masked(T, r, fma(-of_m, expm1(largest), -exp(largest) * others), inside)
         store_masked(T, count + r, others + of_m, inside)
     for r in range(count):
-        i, at_m, total = start + r, splat(L, T[r]), splat(L, T[count + r])
-        along_row(_minus_exp_times, (dL, L, i, M[r], at_m, total), dS, i)
+        along_row(_minus_exp_times, (dL, L, start + r, splat(L, T[count + r])), dS, start + r)
+        dS[start + r, M[r]] = T[r]
 
 
 @inlined

@@ -52,12 +52,12 @@ FEW_COLUMNS = 6  # or less: a B by rows is turned, to lie along the sum
 DOTS_ROWS = 18 if TILE_VECS == 1 else 12  # or less, where B lies along the sum, do not pay for transposing it
 DOTS_COLUMNS = 12  # or less: the same for A, or they leave many lanes idle
 # So many terms or less of a B by rows: C is written from end to end, and B is read where it is, once for each strip of
-# C; FEW_TERMS_OF_LARGE, if B has more than FEW_BYTES and C more than a few rows, or C one or two. Packed, dX of 64 ×
-# 784 × 256 takes 1.13 times as long, of 33 × 1000 × 5 1.4 times. More than FEW_TERMS_OF_MEETING rows of B that meet
-# push each other out of the first cache: packed, dW of 24 × 1024 × 512 takes 0.4 times as long.
+# C; FEW_TERMS_OF_LARGE, if B has more than FEW_BYTES and C more than a few rows, or C two; FEW_TERMS, if C has one.
+# Packed, dX of 64 × 784 × 256 takes 1.13 times as long, of 33 × 1000 × 5 1.4 times. More than FEW_TERMS_OF_MEETING rows
+# of B that meet push each other out of the first cache: packed, dW of 24 × 1024 × 512 takes 0.4 times as long.
 FEW_TERMS_BY_ROWS, FEW_TERMS_OF_LARGE = (BLOCK, 128) if TILE_VECS > 1 else (48, 48)
 FEW_TERMS_OF_MEETING, FEW_BYTES = 8, 3 * 2**19
-# The same of a B by columns, which is transposed as a whole before. With FEWEST columns or less, dots pay from more
+# The same of a B by columns, which is transposed as a whole before; with FEWEST columns or less, dots pay from more
 # than FEW_TERMS on.
 FEW_TERMS_BY_COLUMNS, FEW_TERMS, FEWEST = 48, 24, 4
 
@@ -129,8 +129,9 @@ def _are_few_terms(b_by_rows, m, n, K, itemsize):
     """Whether so few terms, for m rows and n columns, are a product of `few_terms` whatever else."""
     if not b_by_rows:
         return K <= FEW_TERMS_BY_COLUMNS and n * itemsize >= VECTOR_BYTES
-    small = m <= TILE_ROWS or K * n * itemsize <= FEW_BYTES
-    most = FEW_TERMS_BY_ROWS if small and m > 2 else FEW_TERMS_OF_LARGE
+    most = FEW_TERMS if m == 1 else FEW_TERMS_OF_LARGE
+    if m > 2 and (m <= TILE_ROWS or K * n * itemsize <= FEW_BYTES):
+        most = FEW_TERMS_BY_ROWS
     # Columns that fill no tile pay for packing, as those of more terms do.
     least = 1 if K <= FEW_TERMS and m <= UNPACKED_MORE * UNPACKED_ROWS else TILE_VECS
     return n * itemsize >= least * VECTOR_BYTES and most >= K
