@@ -73,18 +73,17 @@ def few_terms(A, a, step, apart, B, b, stride, K, C, i0, m, j0, n, bias):
         most = few if m - next_p <= few else many
         p, next_p = max(np.intp(0), min(next_p, m - most)), next_p + most  # the last rows lie over those before
         stop, done = min(p + most, m), np.intp(0)
+        group, others = (A, a + p * apart, step, apart, stop - p), (B, b, stride, K, C)
         if most == few or K <= _FEWEST_TERMS:
             for r_or_less in range(p, stop, few):
                 r = max(p, min(r_or_less, stop - few))
                 rows = A, a + r * apart, step, apart, stop - r
-                done = _few_terms_rows(_FEW_WIDE, np.intp(1), *rows, B, b, stride, K, C, i0 + r, j0, n, bias)
+                done = _few_terms_rows(_FEW_WIDE, np.intp(1), *rows, *others, i0 + r, j0, n, bias)
         else:
-            rows = A, a + p * apart, step, apart, stop - p
-            done = _few_terms_rows(TILE, np.intp(TILE_VECS - 1), *rows, B, b, stride, K, C, i0 + p, j0, n, bias)
+            done = _few_terms_rows(TILE, np.intp(TILE_VECS - 1), *group, *others, i0 + p, j0, n, bias)
         for q_or_less in range(done, n, L):
             q = min(q_or_less, n - L)
-            rows = A, a + p * apart, step, apart, stop - p
-            _few_terms_strip(NARROW, *rows, B, b + q, stride, K, C, i0 + p, j0 + q, bias)
+            _few_terms_strip(NARROW, *group, B, b + q, stride, K, C, i0 + p, j0 + q, bias)
 
 
 @device

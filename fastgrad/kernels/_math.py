@@ -132,26 +132,36 @@ NAN = Constant(float("nan"), float("nan"))
 
 
 @inlined
-def exp_parts(x, correction):
-    """k and p with exp(x + correction) = 2ᵏ (1 + p), k integral and −¼ ≤ p ≤ ½; the correction, which may be None, is
-    about an ulp of x.
+def _exponent(x):
+    """The integral k for which eˣ = 2ᵏ (1 + p) with −¼ ≤ p ≤ ½.
 
     Were 1 + p between √½ and √2, the rounding of r would cost up to a third of a last place more, where 1 + p is small.
     """
-    k = rint(fma(x, splat(x, LOG2_E), splat(x, MIDDLE)))
-    r = fma(-k, splat(x, LN2_HIGH), x)
-    if correction is not None:
-        r = r + correction
-    r = fma(-k, splat(x, LN2_LOW), r)
+    return rint(fma(x, splat(x, LOG2_E), splat(x, MIDDLE)))
+
+
+@inlined
+def _parts(k, r):
+    """k and p, where r is what k times the first part of log 2 leaves."""
+    r = fma(-k, splat(r, LN2_LOW), r)
     return k, fma(r * r, horner(r, EXP), r)
 
 
 @inlined
+def exp_parts(x, correction):
+    """k and p with exp(x + correction) = 2ᵏ (1 + p); the correction, which may be None, is about an ulp of x."""
+    k = _exponent(x)
+    r = fma(-k, splat(x, LN2_HIGH), x)
+    if correction is not None:
+        r = r + correction
+    return _parts(k, r)
+
+
+@inlined
 def exp_parts_of_product(x, y):
-    """The same for exp(x y), where nothing is lost to rounding the product: its distance from k log 2 is rounded."""
-    k = rint(fma(x * y, splat(x, LOG2_E), splat(x, MIDDLE)))
-    r = fma(-k, splat(x, LN2_LOW), fma(x, y, -k * splat(x, LN2_HIGH)))
-    return k, fma(r * r, horner(r, EXP), r)
+    """The same for exp(x y), where only the distance of x y from k log 2 is rounded, not the product."""
+    k = _exponent(x * y)
+    return _parts(k, fma(x, y, -k * splat(x, LN2_HIGH)))
 
 
 @inlined

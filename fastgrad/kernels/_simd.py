@@ -310,12 +310,12 @@ def horner(typingctx, x, coefficients):
     values = coefficients.values[x.itemsize]
 
     def codegen(context, builder, sig, args):
-        (point,) = args[:1]
+        point, vector = args[0], args[0].type
 
         def multiply_add(a, b, c):
-            return call(builder, "llvm.fma.{}", point.type, [a, b, c])
+            return call(builder, "llvm.fma.{}", vector, [a, b, c])
 
-        terms = [ir.Constant(point.type, [value] * x.lanes) for value in values]
+        terms = [ir.Constant(vector, [value] * x.lanes) for value in values]
         if len(terms) > 5:
             odd = len(terms) % 2
             pairs = zip(terms[odd::2], terms[odd + 1 :: 2], strict=True)
