@@ -11,10 +11,10 @@ import numpy as np
 from ._across import first_true, halves, lane, lane_max, lane_sum
 from ._arrays import as_rows, flat
 from ._jit import device, inlined
-from ._loads import element, load_masked, past_line, prefetch, store, store_masked
+from ._loads import element, load_masked, past_line, store, store_masked
 from ._math import INFINITY
 from ._simd import first, first_of, lane_numbers, lanes, maximum, repeated, select, splat
-from ._vec import NONE, PAIR, QUAD, Times
+from ._vec import PAIR, QUAD, Times
 
 UP_TO_OCTET = Times(8, 4)
 _BLOCK = 2048  # elements, a multiple of four vectors
@@ -40,8 +40,36 @@ def row_total(add, data, k):
     total = one + other
     if k > _BLOCK:
         high, low = _add_exactly(high, low, total)
-        total = select(low == low, high + low, high)  # an infinite sum has lost NaN
-    first_half, second_half = halves(total)
+        total = _exact_sum(high, low)
+    return _sum_of_pair(total, rest)
+
+
+@inlined
+def row_totals(add, data, k):
+    """The same where add(total, size, data, j, mask) adds to a second sum, too, of which a rough value will do: one
+    pair of vectors is enough. Here are two loops, as without AVX-512 the sums alone fill the registers."""
+    L = lanes(data[0])
+    step, zeros = 2 * L, splat(data[0], 0)
+    high = low = size = repeated(PAIR, zeros)
+    for start in range(0, k, _BLOCK):
+        stop = min(start + _BLOCK, k)
+        one = other = repeated(PAIR, zeros)
+        whole = stop - (stop - start) % (2 * step)
+        for j in range(start, whole, 2 * step):
+            one, size = add(one, size, data, j, PAIR)
+            other, size = add(other, size, data, j + step, PAIR)
+        if whole + step <= stop:
+            one, size = add(one, size, data, whole, PAIR)
+        high, low = _add_exactly(high, low, one + other)
+    rest = rest_size = zeros
+    for j in range(k // step * step, k, L):
+        rest, rest_size = add(rest, rest_size, data, j, first(rest, k - j))
+    return _sum_of_pair(_exact_sum(high, low), rest), _sum_of_pair(size, rest_size)
+
+
+@inlined
+def _sum_of_pair(pair, rest):
+    first_half, second_half = halves(pair)
     return lane_sum((first_half + second_half) + rest)
 
 
@@ -51,6 +79,12 @@ def _add_exactly(high, low, x):
     total = high + x
     part = total - high
     return total, low + ((high - (total - part)) + (x - part))
+
+
+@inlined
+def _exact_sum(high, low):
+    """The rest of _add_exactly: an infinite sum has lost NaN."""
+    return select(low == low, high + low, high)
 
 
 @inlined
@@ -84,13 +118,7 @@ def _argmax_of_few(vectors, A, i):
 @inlined
 def row_argmax(A, i):
     """A j with the largest A[i, j], NaN passed over: of several, one that depends on the row alone; any where there is
-    nothing above −∞."""
-    return row_argmax_and_fetch(A, i, NONE, A)
-
-
-@inlined
-def row_argmax_and_fetch(A, i, fetched, B):
-    """The same; for each pair of vectors, so many of row i of B are fetched meanwhile.
+    nothing above −∞.
 
     Four vectors are looked at together, and the place is sought among the four at the end: it takes half the time of
     remembering a place for each.
@@ -105,8 +133,6 @@ def row_argmax_and_fetch(A, i, fetched, B):
     four = where = numbers - numbers  # which four, not which element: that could be more than 2³¹
     for j in range(0, k, step):
         at = min(j, k - step)  # the last four lie over those before
-        prefetch(fetched, B, (i, at))
-        prefetch(fetched, B, (i, at + step // 2))
         pair, others = halves(load_masked(A, (i, at), QUAD, best))
         one, other = _larger_of_pair(pair, one), _larger_of_pair(others, other)
         larger = maximum(one, other)

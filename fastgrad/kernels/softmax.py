@@ -35,8 +35,8 @@ LOGSUMEXP = Signature("S(...,k) -> l(...)")
 _EXP = ARITHMETIC / 12  # nanoseconds a byte
 _WORKSPACE = 2**24  # bytes for rows that are turned, over all threads
 # Vectors of long rows that are worked on together, so that none waits for the one before: of two arrays, half of the
-# fastest cache. A vjp that works on one row already looks at the next, if that stays there.
-_GROUP, _ROWS_AHEAD = 128, 256
+# fastest cache. A vjp that works on one row already looks at the next.
+_GROUP, _ROWS_AHEAD = 128, 16
 
 
 @inlined
@@ -162,9 +162,7 @@ def _softmax_product(G, Y, out, start, stop, T, M):
 def softmax_product(G, Y, out, accumulate, inner, threads):
     """out[i, j] (+)= Σ_c G[i, c] Y[i, c] (δ_cj − Y[i, j]): the Jacobian is symmetric, so this is vjp and jvp in one"""
     few = _short_for_product(Y)
-    many = _ROWS_AHEAD if Y.shape[1] * Y.itemsize <= products.ROW_IN_CACHE else 1
-    if products.are_together(Y):
-        many = _in_cache(Y)
+    many = _in_cache(Y) if products.are_together(Y) else _ROWS_AHEAD
     for part in prange(threads):
         _work(_softmax_product, many, 2, G, Y, out, accumulate, few, inner, np.intp(part), threads)
 
