@@ -263,8 +263,8 @@ def log_softmax_vjp(
 
         dS_j = Σ_i dL_i (δ_ij − exp L_j) = dL_j − exp(L_j) Σ_i dL_i
 
-    At the largest class m it is computed as `dL_m (1 − exp L_m) − exp(L_m) Σ_{i≠m} dL_i` with `1 − exp L_m` from
-    expm1, so that nothing cancels when exp(L_m) is close to 1.
+    At a class m with most of the probability it is computed as `dL_m (1 − exp L_m) − exp(L_m) Σ_{i≠m} dL_i` with
+    `1 − exp L_m` from expm1, so that nothing cancels when exp(L_m) is close to 1.
 
     Parameters
     ----------

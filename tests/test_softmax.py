@@ -107,7 +107,7 @@ def test_softmax_gradient_of_many_classes_whatever_the_first_entries(dtype, seed
         assert_same_bits(fg.softmax_vjp(dY[i], Y[i]), dS[i])
 
 
-@given(logits(classes()), seeds)
+@given(logits(st.one_of(classes(), st.sampled_from([255, 257, 513]))), seeds)
 def test_log_softmax_gradients_are_within_16_eps(S, seed):
     L = fg.log_softmax(S)
     dL = np.random.default_rng(seed).standard_normal(S.shape).astype(S.dtype)
@@ -118,6 +118,16 @@ def test_log_softmax_gradients_are_within_16_eps(S, seed):
     size = spread(p, wide(dL)[0]) + np.abs(wide(dL)[0] - reference._at_largest(*wide(dL, L), -1))
     bound = 16 * eps(S) * size + 4 * smallest(S)
     assert_within(fg.log_softmax_jvp(dL, L), reference.log_softmax_jvp(*wide(dL, L)), bound)
+
+
+@given(st.one_of(classes(), st.sampled_from([255, 257, 513])), dtypes, seeds)
+def test_log_softmax_gradient_of_what_is_no_logarithm_of_probabilities(k, dtype, seed):
+    """dS_j = dL_j − exp(L_j) Σ_c dL_c even where several classes have more than half."""
+    rng = np.random.default_rng(seed)
+    L, dL = rng.uniform(-2, 1, (5, k)).astype(dtype), rng.standard_normal((5, k)).astype(dtype)
+    exact, g = wide(L, dL)
+    bound = 64 * eps(L) * (np.abs(g) + np.exp(exact) * np.abs(g).sum(-1, keepdims=True))
+    assert_within(fg.log_softmax_vjp(dL, L), g - np.exp(exact) * g.sum(-1, keepdims=True), bound)
 
 
 @given(logits(sizes(33)))

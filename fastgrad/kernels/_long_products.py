@@ -8,13 +8,13 @@ from ._across import lane_sum, place_of_largest, vector_dot, vector_sum
 from ._arrays import compact, separate
 from ._jit import device, inlined
 from ._loads import element, load_masked, prefetch, store_masked
-from ._long_rows import FOUR, SIX, THREE
+from ._long_rows import FOUR, SIX, THREE, TWO
 from ._simd import absolute, are_registers_for, first_of, fma, lanes, not_whole, only_known, read_anew, splat, width
 from ._sums import along_row, row_argmax, row_totals
 from ._vec import NONE, PAIR, Times, cpu_features
 
 # How many vectors a row takes, beside those of `_long_rows.py`.
-TWO, SEVEN, EIGHT = Times(2, 1), Times(8, 6, 7), Times(8, 7)
+SEVEN, EIGHT = Times(8, 6, 7), Times(8, 7)
 TEN, TWELVE, FOURTEEN = Times(16, 8, 10), Times(16, 10, 12), Times(16, 12, 14)
 
 

@@ -7,17 +7,18 @@ there are.
 
 import numpy as np
 
-from ._across import lane_max, lane_sum, vector_max, vector_sum
+from ._across import first_true, lane_max, lane_sum, vector_max, vector_sum
 from ._arrays import compact
 from ._jit import device, inlined
 from ._loads import element, load_masked, store_masked
 from ._math import INFINITY, exp, exp_of_difference, expm1, log1p
 from ._simd import first, first_of, fma, kept, lanes, select, splat
-from ._sums import along_row, omit, row_argmax, row_max, row_total, times
+from ._sums import along_row, omit, row_argmax, row_max, row_total, row_totals, times
 from ._vec import Times
 
 # How many vectors a row takes: a power of two, of which so many are whole, and others empty.
-THREE, FOUR, SIX, SEVEN_OR_EIGHT = Times(4, 2, 3), Times(4, 3), Times(8, 4, 6), Times(8, 6)
+TWO, THREE, FOUR = Times(2, 1), Times(4, 2, 3), Times(4, 3)
+SIX, SEVEN_OR_EIGHT = Times(8, 4, 6), Times(8, 6)
 
 
 @inlined
@@ -131,25 +132,89 @@ def _minus_exp_times(data, j, inside):
     return fma(-exp(load_masked(L, (i, j), inside, zeros)), total, load_masked(dL, (i, j), inside, zeros))
 
 
+@inlined
+def _has_most(logs):
+    """Where a class has more than exp(−½) = 0.6 of a row, as one at most can have."""
+    return logs > -0.5
+
+
+@inlined
+def _add_less_likely(total, size, data, j, inside):
+    """The sum of dL over classes that have not most of the row; 1½ to 2 for one that has."""
+    dL, L, i = data
+    zeros = splat(L, 0)
+    logs, g = load_masked(L, (i, j), inside, zeros - 1), load_masked(dL, (i, j), inside, zeros)
+    return total + select(_has_most(logs), zeros, g), size + select(_has_most(logs), logs + 2, zeros)
+
+
+@inlined
+def _note(dL, L, i, m, others, noted, T, M):
+    """Remembers what the entry of class m, which has most of row i, is worked out from: behind `noted` such rows."""
+    T[noted], T[M.size + noted], T[2 * M.size + noted] = element(L, (i, m)), element(dL, (i, m)), others
+    M[noted] = i * L.shape[1] + m
+    return noted + 1
+
+
+@inlined
+def _set_noted(dS, noted, T, M):
+    """dS_m = dL_m (1 − exp L_m) − exp(L_m) Σ_{c≠m} dL_c"""
+    for r in range(0, noted, lanes(T)):
+        inside, zeros = first(T, noted - r), splat(T, 0)
+        largest, of_m = load_masked(T, r, inside, zeros), load_masked(T, M.size + r, inside, zeros)
+        others = load_masked(T, 2 * M.size + r, inside, zeros)
+        store_masked(T, r, fma(-of_m, expm1(largest), -exp(largest) * others), inside)
+    for r in range(noted):
+        dS[M[r] // dS.shape[1], M[r] % dS.shape[1]] = T[r]
+
+
+@inlined
+def _log_softmax_vjp_of_few(vectors, dL, L, dS, start, stop, T, M):
+    """log_softmax_vjp for rows of so many vectors at most: each is read once, in half of the time."""
+    k, noted = L.shape[1], 0
+    inside, zeros = first_of(vectors, L, k), splat(L, 0)
+    for i in range(start, stop):
+        logs, g = load_masked(L, (i, 0), inside, zeros - 1), load_masked(dL, (i, 0), inside, zeros)
+        total = splat(L, lane_sum(vector_sum(vectors, g)))
+        m = first_true(_has_most(logs))
+        if m < k:
+            noted = _note(dL, L, i, m, lane_sum(vector_sum(vectors, omit(g, 0, m))), noted, T, M)
+        store_masked(dS, (i, 0), fma(-exp(logs), total, g), inside)
+    _set_noted(dS, noted, T, M)
+
+
+@inlined
+def _log_softmax_vjp_of_many(dL, L, dS, start, stop, T, M):
+    k, noted = L.shape[1], 0
+    for i in range(start, stop):
+        total, most = row_totals(_add_less_likely, (dL, L, i), k)
+        if most > 0:
+            m = row_argmax(L, i)
+            if most > 2:  # these are no logarithms of probabilities
+                total = row_total(_add_other, (dL, i, m), k)
+            noted = _note(dL, L, i, m, total, noted, T, M)
+            total += element(dL, (i, m))
+        along_row(_minus_exp_times, (dL, L, i, splat(L, total)), dS, i)
+    _set_noted(dS, noted, T, M)
+
+
 @device
 def log_softmax_vjp(dL, L, dS, start, stop, T, M):
-    """dS[i, j] = dL_j − exp(L_j) Σ_c dL_c; at m as dL_m (1 − exp L_m) − exp(L_m) Σ_{c≠m} dL_c"""
+    """dS[i, j] = dL_j − exp(L_j) Σ_c dL_c; where class m has most of the row, its entry is worked out on its own, from
+    1 − exp L_m and Σ_{c≠m} dL_c, for many rows at a time"""
     compact()
-    k, count = L.shape[1], stop - start
-    for r in range(count):
-        M[r] = row_argmax(L, start + r)
-        T[r], T[count + r] = L[start + r, M[r]], dL[start + r, M[r]]
-    for r in range(count):
-        T[2 * count + r] = row_total(_add_other, (dL, start + r, M[r]), k)
-    for r in range(0, count, lanes(T)):
-        inside, zeros = first(T, count - r), splat(T, 0)
-        largest, of_m = load_masked(T, r, inside, zeros), load_masked(T, count + r, inside, zeros)
-        others = load_masked(T, 2 * count + r, inside, zeros)
-        store_masked(T, r, fma(-of_m, expm1(largest), -exp(largest) * others), inside)
-        store_masked(T, count + r, others + of_m, inside)
-    for r in range(count):
-        along_row(_minus_exp_times, (dL, L, start + r, splat(L, T[count + r])), dS, start + r)
-        dS[start + r, M[r]] = T[r]
+    k, width = L.shape[1], lanes(L)
+    if k <= 2 * width:
+        _log_softmax_vjp_of_few(TWO, dL, L, dS, start, stop, T, M)
+    elif k <= 3 * width:
+        _log_softmax_vjp_of_few(THREE, dL, L, dS, start, stop, T, M)
+    elif k <= 4 * width:
+        _log_softmax_vjp_of_few(FOUR, dL, L, dS, start, stop, T, M)
+    elif k <= 6 * width:
+        _log_softmax_vjp_of_few(SIX, dL, L, dS, start, stop, T, M)
+    elif k <= 8 * width:
+        _log_softmax_vjp_of_few(SEVEN_OR_EIGHT, dL, L, dS, start, stop, T, M)
+    else:
+        _log_softmax_vjp_of_many(dL, L, dS, start, stop, T, M)
 
 
 @inlined

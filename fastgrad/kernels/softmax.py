@@ -191,7 +191,7 @@ def log_softmax(S, L, inner, threads):
 
 @inlined
 def _log_softmax_vjp(dL, L, dS, start, stop, T, M):
-    if _short_for_logs(L):
+    if _short_for_product(L):
         short.log_softmax_vjp(dL, L, dS, start, T)
     else:
         long.log_softmax_vjp(dL, L, dS, start, stop, T, M)
@@ -200,7 +200,7 @@ def _log_softmax_vjp(dL, L, dS, start, stop, T, M):
 @kernel(LOG_SOFTMAX_VJP, cost=_EXP, options=(bool, int))
 def log_softmax_vjp(dL, L, dS, accumulate, inner, threads):
     """dS[i, j] (+)= dL[i, j] − exp(L[i, j]) Σ_c dL[i, c]"""
-    few = _short_for_logs(L)
+    few = _short_for_product(L)
     for part in prange(threads):
         _work(_log_softmax_vjp, _in_cache(L), 2, dL, L, dS, accumulate, few, inner, np.intp(part), threads)
 
