@@ -87,22 +87,24 @@ def test_softmax_gradient_is_within_16_eps(S, seed):
     assert_within(fg.softmax_jvp(dY, Y), reference.softmax_jvp(*wide(dY, Y)), bound)
 
 
-@given(dtypes, seeds, st.sampled_from([112, 113, 224, 225, 257, 512, 700]), st.sampled_from([0.0, 1.0, 3.0, 20.0]))
-def test_softmax_gradient_of_many_classes_whatever_the_first_entries(dtype, seed, k, scale):
-    """Most rows of so many are not shifted by their entry at the largest class, but by a mean of the first ones: which
-    may have no probability, or one of them be the largest, or stand out, or all be alike."""
-    rng, few = np.random.default_rng(seed), 40
+@given(dtypes, seeds, st.sampled_from([1, 16, 33, 300, 500]), st.sampled_from([0.0, 1.0, 3.0, 20.0]))
+def test_softmax_gradient_of_many_classes_whatever_the_first_entries(dtype, seed, more, scale):
+    """Most rows of more than 14 vectors are not shifted by their entry at the largest class, but by a mean of the first
+    ones: which may have no probability, or one of them be the largest, or stand out, or all be alike."""
+    rng, few, k = np.random.default_rng(seed), 40, 14 * 64 // np.dtype(dtype).itemsize + more
     S, dY = scale * rng.standard_normal((6, k)), rng.standard_normal((6, k))
     S[1, :few] = -np.inf
     dY[1, few:] += 1e6
-    S[2, one := rng.integers(few)], dY[2, one] = -1, 1e6
+    dY[2, rng.integers(few)] = 1e6
     S[3, rng.integers(k)] += 60
-    dY[4] += 1e6
+    dY[4] = 1e6 + np.exp(3 * dY[4])
     dY[5] = dY[5, 0]
     Y, dY = fg.softmax(S.astype(dtype)), dY.astype(dtype)
-    bound = 16 * eps(Y) * Y * spread(*wide(Y, dY)) + 4 * smallest(Y)
+    y, g = wide(Y, dY)
+    g -= np.where(y.max(-1, keepdims=True) > 0.5, reference._at_largest(g, y, -1), np.median(g, -1, keepdims=True))
+    expected = y * (g * y.sum(-1, keepdims=True) - (y * g).sum(-1, keepdims=True))
     dS = fg.softmax_vjp(dY, Y)
-    assert_within(dS, reference.softmax_vjp(*wide(dY, Y)), bound)
+    assert_within(dS, expected, 16 * eps(Y) * y * spread(y, g) + 4 * smallest(Y))
     for i in range(6):
         assert_same_bits(fg.softmax_vjp(dY[i], Y[i]), dS[i])
 
@@ -180,10 +182,14 @@ def test_vjp_is_the_adjoint_of_jvp(S, seed):
 
 @given(logits(), st.floats(-1e4, 1e4))
 def test_a_constant_in_the_cotangent_changes_no_gradient(S, constant):
+    """Not one bit, but in long rows where no class has half: they are shifted by their mean, which is rounded."""
     Y = fg.softmax(S)
     dY = np.round(64 * np.random.default_rng(0).standard_normal(S.shape)).astype(S.dtype)
-    shifted = dY + S.dtype.type(round(constant))
-    assert np.array_equal(fg.softmax_vjp(dY, Y), fg.softmax_vjp(shifted, Y))
+    one, other = fg.softmax_vjp(dY, Y), fg.softmax_vjp(dY + S.dtype.type(round(constant)), Y)
+    if S.shape[-1] <= 112:
+        assert np.array_equal(one, other)
+    else:
+        assert_within(one, other, 16 * eps(S) * Y * spread(*wide(Y, dY)) + smallest(S))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

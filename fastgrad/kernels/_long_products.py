@@ -4,7 +4,9 @@ h is G_c − G, with one class c or with c as a typical entry, and not G − G_c
 by the same instruction. T holds a few numbers a row; no bit depends on how many rows there are.
 """
 
-from ._across import lane_sum, place_of_largest, vector_dot, vector_sum
+import numpy as np
+
+from ._across import lane, lane_sum, place_of_largest, vector_dot, vector_sum
 from ._arrays import compact, separate
 from ._jit import device, inlined
 from ._loads import element, load_masked, prefetch, store_masked
@@ -110,10 +112,13 @@ def _typical(G, i):
 
 
 @device
-def _product_by_largest(G, Y, out, i):
-    """The row with h = G_m − G. Not copied into the loop over the rows, which it would leave too few registers."""
+def _product_of_one(G, Y, out, i, typical):
+    """Row i with h = G_m − G if m has more than half of Y, else with h = typical − G. Not copied into the loop over the
+    rows, which it would leave too few registers."""
     separate()
-    k, shift = Y.shape[1], splat(G, element(G, (i, row_argmax(Y, i))))
+    k, m = Y.shape[1], row_argmax(Y, i)
+    by_largest = element(Y, (i, m)) > 0.5 or not np.isfinite(typical)
+    shift = splat(G, element(G, (i, m)) if by_largest else typical)
     mean, _ = row_totals(_add_weighted_shift, (G, Y, i, shift, NONE, out), k)
     along_row(_times_shifted, (G, Y, i, shift, splat(G, mean), NONE, i), out, i)
 
@@ -124,7 +129,7 @@ def _product_of_many(fetched, G, Y, out, start, stop):
 
     Rounding h and its sum loses a few eps of Σ Y |h|. A few of Σ_j Y_j |h_j − Σ_c Y_c h_c| may be lost, which is at
     least Σ Y |h| − |Σ Y h|: enough where |Σ Y h| ≤ ¾ Σ Y |h|. Else one class has most of Y, or the entries taken for
-    typical are not, and m is looked for. A row's shift is known before it is needed: 0.95 of the time.
+    typical are not, and the row is worked out anew. Its shift is known before it is needed: 0.95 of the time.
     """
     later_shift = _typical(G, start)
     for i in range(start, stop):
@@ -135,7 +140,7 @@ def _product_of_many(fetched, G, Y, out, start, stop):
         if size - abs(mean) >= size / 4:
             along_row(_times_shifted, (G, Y, i, shift, splat(G, mean), fetched, later), out, i)
         else:
-            _product_by_largest(G, Y, out, i)
+            _product_of_one(G, Y, out, i, lane(shift, 0) - mean)
 
 
 @device
