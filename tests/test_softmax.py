@@ -182,7 +182,7 @@ def test_vjp_is_the_adjoint_of_jvp(S, seed):
 
 @given(logits(), st.floats(-1e4, 1e4))
 def test_a_constant_in_the_cotangent_changes_no_gradient(S, constant):
-    """Not one bit, but in long rows where no class has half: they are shifted by their mean, which is rounded."""
+    """Not one bit, but in long rows that are shifted by their mean, which is rounded."""
     Y = fg.softmax(S)
     dY = np.round(64 * np.random.default_rng(0).standard_normal(S.shape)).astype(S.dtype)
     one, other = fg.softmax_vjp(dY, Y), fg.softmax_vjp(dY + S.dtype.type(round(constant)), Y)

@@ -112,14 +112,12 @@ def _typical(G, i):
 
 
 @device
-def _product_of_one(G, Y, out, i, typical):
-    """Row i with h = G_m − G if m has more than half of Y, else with h = typical − G. Not copied into the loop over the
-    rows, which it would leave too few registers."""
+def _product_of_one(G, Y, out, i, shift):
+    """Row i with h = shift − G, or G_m − G for a shift of NaN. Not copied into the loop over the rows, which it would leave
+    too few registers."""
     separate()
-    k, m = Y.shape[1], row_argmax(Y, i)
-    by_largest = element(Y, (i, m)) > 0.5 or not np.isfinite(typical)
-    shift = splat(G, element(G, (i, m)) if by_largest else typical)
-    mean, _ = row_totals(_add_weighted_shift, (G, Y, i, shift, NONE, out), k)
+    shift = splat(G, shift if shift == shift else element(G, (i, row_argmax(Y, i))))
+    mean, _ = row_totals(_add_weighted_shift, (G, Y, i, shift, NONE, out), Y.shape[1])
     along_row(_times_shifted, (G, Y, i, shift, splat(G, mean), NONE, i), out, i)
 
 
@@ -128,8 +126,9 @@ def _product_of_many(fetched, G, Y, out, start, stop):
     """softmax_product without looking for m, which would take a third of the time, where another shift will do.
 
     Rounding h and its sum loses a few eps of Σ Y |h|. A few of Σ_j Y_j |h_j − Σ_c Y_c h_c| may be lost, which is at
-    least Σ Y |h| − |Σ Y h|: enough where |Σ Y h| ≤ ¾ Σ Y |h|. Else one class has most of Y, or the entries taken for
-    typical are not, and the row is worked out anew. Its shift is known before it is needed: 0.95 of the time.
+    least Σ Y |h| − |Σ Y h|: enough where |Σ Y h| ≤ ¾ Σ Y |h|. Else one class has much of Y, or the entries taken for
+    typical are not, and the row is worked out anew by its mean; by G_m if that, rounded, would not be close enough.
+    A row's shift is known before it is needed: 0.95 of the time.
     """
     later_shift = _typical(G, start)
     for i in range(start, stop):
@@ -140,7 +139,8 @@ def _product_of_many(fetched, G, Y, out, start, stop):
         if size - abs(mean) >= size / 4:
             along_row(_times_shifted, (G, Y, i, shift, splat(G, mean), fetched, later), out, i)
         else:
-            _product_of_one(G, Y, out, i, lane(shift, 0) - mean)
+            close = size - abs(mean) >= size / 1024
+            _product_of_one(G, Y, out, i, lane(shift, 0) - mean if close else np.nan)
 
 
 @device
