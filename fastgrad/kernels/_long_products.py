@@ -113,8 +113,8 @@ def _typical(G, i):
 
 @device
 def _product_of_one(G, Y, out, i, shift):
-    """Row i with h = shift − G, or G_m − G for a shift of NaN. Not copied into the loop over the rows, which it would leave
-    too few registers."""
+    """Row i with h = shift − G; a shift of NaN stands for G_m. Not copied into the loop over the rows, which it would
+    leave too few registers."""
     separate()
     shift = splat(G, shift if shift == shift else element(G, (i, row_argmax(Y, i))))
     mean, _ = row_totals(_add_weighted_shift, (G, Y, i, shift, NONE, out), Y.shape[1])
