@@ -36,7 +36,7 @@ def _add_exp_into(total, data, j, inside):
 
 
 @inlined
-def _softmax_of_few(vectors, S, Y, start, stop):
+def _softmax_of_few(vectors, S, Y, start, stop, T):
     """softmax for rows of so many vectors at most, without a pass to memory in between: half to two thirds of the time.
     The order of the sum is that of longer rows."""
     lowest, inside = -splat(S, INFINITY), first_of(vectors, S, S.shape[1])
@@ -47,27 +47,37 @@ def _softmax_of_few(vectors, S, Y, start, stop):
         store_masked(Y, (i, 0), e * splat(S, inverse), inside)
 
 
-@device
-def softmax(S, Y, start, stop, T, M):
-    """Y[i, j] = exp(S[i, j] − S_m) / Σ_c exp(S[i, c] − S_m)"""
-    compact()
-    k, L = S.shape[1], lanes(S)
-    if k <= 8 * L:
-        if k <= 3 * L:
-            _softmax_of_few(THREE, S, Y, start, stop)
-        elif k <= 4 * L:
-            _softmax_of_few(FOUR, S, Y, start, stop)
-        elif k <= 6 * L:
-            _softmax_of_few(SIX, S, Y, start, stop)
-        else:
-            _softmax_of_few(SEVEN_OR_EIGHT, S, Y, start, stop)
-        return
+@inlined
+def _softmax_of_many(S, Y, start, stop, T):
+    k = S.shape[1]
     for i in range(start, stop):
         T[i - start] = row_max(S, i)
     for i in range(start, stop):
         T[i - start] = 1 / row_total(_add_exp_into, (S, Y, i, splat(S, T[i - start])), k)
     for i in range(start, stop):
         along_row(times, (Y, i, splat(S, T[i - start])), Y, i)
+
+
+@inlined
+def _by_width(of_few, of_many, data, k, L):
+    """of_few(vectors, *data) for rows of three to eight vectors, of_many(*data) for longer ones."""
+    if k <= 3 * L:
+        of_few(THREE, *data)
+    elif k <= 4 * L:
+        of_few(FOUR, *data)
+    elif k <= 6 * L:
+        of_few(SIX, *data)
+    elif k <= 8 * L:
+        of_few(SEVEN_OR_EIGHT, *data)
+    else:
+        of_many(*data)
+
+
+@device
+def softmax(S, Y, start, stop, T, M):
+    """Y[i, j] = exp(S[i, j] − S_m) / Σ_c exp(S[i, c] − S_m)"""
+    compact()
+    _by_width(_softmax_of_few, _softmax_of_many, (S, Y, start, stop, T), S.shape[1], lanes(S))
 
 
 @inlined
@@ -202,19 +212,11 @@ def log_softmax_vjp(dL, L, dS, start, stop, T, M):
     """dS[i, j] = dL_j − exp(L_j) Σ_c dL_c; where class m has most of the row, its entry is worked out on its own, from
     1 − exp L_m and Σ_{c≠m} dL_c, for many rows at a time"""
     compact()
-    k, width = L.shape[1], lanes(L)
-    if k <= 2 * width:
-        _log_softmax_vjp_of_few(TWO, dL, L, dS, start, stop, T, M)
-    elif k <= 3 * width:
-        _log_softmax_vjp_of_few(THREE, dL, L, dS, start, stop, T, M)
-    elif k <= 4 * width:
-        _log_softmax_vjp_of_few(FOUR, dL, L, dS, start, stop, T, M)
-    elif k <= 6 * width:
-        _log_softmax_vjp_of_few(SIX, dL, L, dS, start, stop, T, M)
-    elif k <= 8 * width:
-        _log_softmax_vjp_of_few(SEVEN_OR_EIGHT, dL, L, dS, start, stop, T, M)
+    k, data = L.shape[1], (dL, L, dS, start, stop, T, M)
+    if k <= 2 * lanes(L):
+        _log_softmax_vjp_of_few(TWO, *data)
     else:
-        _log_softmax_vjp_of_many(dL, L, dS, start, stop, T, M)
+        _by_width(_log_softmax_vjp_of_few, _log_softmax_vjp_of_many, data, k, lanes(L))
 
 
 @inlined
