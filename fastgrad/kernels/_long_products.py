@@ -1,7 +1,7 @@
 """The products of a vector and the Jacobian of softmax, for rows of many classes, a vector of classes at a time.
 
-h is G_c − G, with one class c or with c as a typical entry, and not G − G_c: what is subtracted may be read from memory
-by the same instruction. T holds a few numbers a row; no bit depends on how many rows there are.
+h is shift − G, where the shift is G_m, m the largest class, or serves as well, and not G − shift: what is subtracted
+may be read from memory by the same instruction. T holds a few numbers a row; no bit depends on how many rows there are.
 """
 
 import numpy as np
@@ -145,7 +145,7 @@ def _product_of_many(fetched, G, Y, out, start, stop):
 
 @device
 def softmax_product(G, Y, out, start, stop, T):
-    """out[i, j] = Y_j (Σ_c Y_c h_c − h_j) with h = G_m − G, or something as good in place of G_m"""
+    """out[i, j] = Y_j (Σ_c Y_c h_c − h_j) with h = shift − G"""
     compact()
     k, L = Y.shape[1], lanes(Y)
     if k <= 2 * L:
