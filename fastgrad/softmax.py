@@ -318,7 +318,8 @@ def log_softmax_jvp(
 
         dL_i = Σ_j (δ_ij − exp L_j) dS_j = dS_i − Σ_j exp(L_j) dS_j
 
-    It is computed as `h_i − Σ_{j≠m} exp(L_j) h_j` with `h = dS − dS_m` and m the largest class.
+    It is computed as `h_i − Σ_{j≠m} exp(L_j) h_j` with `h = dS − dS_m` and m the largest class, or one as large but for
+    its last nine bits.
 
     Parameters
     ----------

@@ -7,7 +7,7 @@ there are.
 
 import numpy as np
 
-from ._across import first_true, lane_max, lane_sum, vector_max, vector_sum
+from ._across import first_true, lane_max, lane_sum, place_of_largest, vector_dot, vector_max, vector_sum
 from ._arrays import compact
 from ._jit import device, inlined
 from ._loads import element, load_masked, store_masked
@@ -226,10 +226,21 @@ def _add_exp_weighted_shift(total, data, j, inside):
     return fma(p, load_masked(dS, (i, j), inside, shift) - shift, total)  # 0 behind the last class
 
 
-@device
-def log_softmax_jvp(dS, L, dL, start, stop, T, M):
-    """dL[i, j] = h_j − Σ_c exp(L_c) h_c with h = dS − dS_m"""
-    compact()
+@inlined
+def _log_softmax_jvp_of_few(vectors, dS, L, dL, start, stop, T, M):
+    """log_softmax_jvp for rows of so many vectors at most. Of two largest classes that differ in their last nine bits
+    alone, either is m."""
+    k, zeros = L.shape[1], splat(L, 0)
+    inside = first_of(vectors, L, k)
+    for i in range(start, stop):
+        p = kept(exp(load_masked(L, (i, 0), inside, zeros)), inside)
+        shift = splat(L, element(dS, (i, min(place_of_largest(vectors, p), k - 1))))
+        h = load_masked(dS, (i, 0), inside, shift) - shift
+        store_masked(dL, (i, 0), h - splat(L, lane_sum(vector_dot(vectors, p, h))), inside)
+
+
+@inlined
+def _log_softmax_jvp_of_many(dS, L, dL, start, stop, T, M):
     k, count = L.shape[1], stop - start
     for r in range(count):
         T[r] = element(dS, (start + r, row_argmax(L, start + r)))
@@ -237,6 +248,14 @@ def log_softmax_jvp(dS, L, dL, start, stop, T, M):
         T[count + r] = row_total(_add_exp_weighted_shift, (dS, L, start + r, splat(L, T[r])), k)
     for r in range(count):
         along_row(_minus_both, (dS, start + r, splat(L, T[r]), splat(L, T[count + r])), dL, start + r)
+
+
+@device
+def log_softmax_jvp(dS, L, dL, start, stop, T, M):
+    """dL[i, j] = h_j − Σ_c exp(L_c) h_c with h = dS − dS_m"""
+    compact()
+    data = dS, L, dL, start, stop, T, M
+    _by_width(_log_softmax_jvp_of_few, _log_softmax_jvp_of_many, data, L.shape[1], lanes(L))
 
 
 @inlined

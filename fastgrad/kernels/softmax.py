@@ -207,7 +207,7 @@ def log_softmax_vjp(dL, L, dS, accumulate, inner, threads):
 
 @inlined
 def _log_softmax_jvp(dS, L, dL, start, stop, T, M):
-    if _short_for_logs(L):
+    if _short_for_softmax(L):
         short.log_softmax_jvp(dS, L, dL, start, T)
     else:
         long.log_softmax_jvp(dS, L, dL, start, stop, T, M)
@@ -216,7 +216,7 @@ def _log_softmax_jvp(dS, L, dL, start, stop, T, M):
 @kernel(LOG_SOFTMAX_JVP, cost=_EXP, options=(int,))
 def log_softmax_jvp(dS, L, dL, inner, threads):
     """dL[i, j] = dS[i, j] − Σ_c exp(L[i, c]) dS[i, c]"""
-    few = _short_for_logs(L)
+    few = _short_for_softmax(L)
     for part in prange(threads):
         _work(_log_softmax_jvp, _in_cache(L), 2, dS, L, dL, False, few, inner, np.intp(part), threads)
 
