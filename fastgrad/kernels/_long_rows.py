@@ -8,7 +8,7 @@ there are.
 import numpy as np
 
 from ._across import first_true, lane_max, lane_sum, place_of_largest, vector_dot, vector_max, vector_sum
-from ._arrays import compact
+from ._arrays import compact, flat
 from ._jit import device, inlined
 from ._loads import element, load_masked, store_masked
 from ._math import INFINITY, exp, exp_of_difference, expm1, log1p
@@ -154,7 +154,8 @@ def _add_less_likely(total, size, data, j, inside):
     dL, L, i = data
     zeros = splat(L, 0)
     logs, g = load_masked(L, (i, j), inside, zeros - 1), load_masked(dL, (i, j), inside, zeros)
-    return total + select(_has_most(logs), zeros, g), size + select(_has_most(logs), logs + 2, zeros)
+    most = _has_most(logs)
+    return total + select(most, zeros, g), size + select(most, logs + 2, zeros)
 
 
 @inlined
@@ -173,8 +174,9 @@ def _set_noted(dS, noted, T, M):
         largest, of_m = load_masked(T, r, inside, zeros), load_masked(T, M.size + r, inside, zeros)
         others = load_masked(T, 2 * M.size + r, inside, zeros)
         store_masked(T, r, fma(-of_m, expm1(largest), -exp(largest) * others), inside)
+    entries = flat(dS)
     for r in range(noted):
-        dS[M[r] // dS.shape[1], M[r] % dS.shape[1]] = T[r]
+        entries[M[r]] = T[r]
 
 
 @inlined
