@@ -17,7 +17,7 @@ from numba.np import arrayobj
 
 from ._linking import link
 from ._lowering_errors import explained, leave_unless, set_error
-from .kernels._jit import ANY_COMPILED
+from .kernels._jit import FROM_COMPILED
 
 _WORD = ir.IntType(64)
 _TRUE, _FALSE = (ir.Constant(ir.IntType(1), value) for value in (1, 0))
@@ -329,7 +329,7 @@ class Call:
     def _call_kernel(self, kernel, dtype, arrays, options):
         context, builder = self.context, self.builder
         argtypes = kernel.types(dtype)
-        args = [*arrays, *options, _WORD(ANY_COMPILED)]
+        args = [*arrays, *options, _WORD(FROM_COMPILED)]
         symbol, environment = link(kernel.__module__, kernel.__name__, str(dtype))
         context.declare_env_global(builder.module, environment.env_name)
         function_type = context.call_conv.get_function_type(types.int64, argtypes)

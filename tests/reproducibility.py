@@ -13,10 +13,10 @@ from pathlib import Path
 import numba
 import numpy as np
 from problems import DTYPES
+from regions import large_calls
 
 import fastgrad as fg
 from fastgrad._functions import FUNCTIONS
-from fastgrad.kernels import _jit
 
 GOLDEN = Path(__file__).with_name("bits.json")
 
@@ -105,26 +105,18 @@ def bits(function, problems, module=fg):
 
 def all_bits(dtypes, threads):
     """Hashes by function and dtype: of small problems, and of large ones for each number of threads."""
-    found, in_parallel = {}, set()
-    run_large = _jit._run_large
-    _jit._first = _jit._IF_SMALL  # one core asks, too
-
-    def counted(entry, parallel, args, status):
-        _jit._pays = _jit._LARGE  # workqueue, which is slow to start, takes what OpenMP takes
-        in_parallel.add(function.name)
-        run_large(entry, parallel, args, status)
-
-    _jit._run_large = counted
-    for dtype in dtypes:
-        for function in FUNCTIONS.values():
-            name = f"{function.name} {np.dtype(dtype)}"
-            found[name] = bits(function, small_problems(function, dtype))
-            large = list(large_problems(function, dtype))
-            for count in threads:
-                numba.set_num_threads(count)
-                in_parallel.discard(function.name)
-                found[f"{name} large, {count} threads"] = bits(function, large)
-                assert function.name in in_parallel, f"{function.name} ran serially: its large problems are too small"
+    found = {}
+    with large_calls() as calls:
+        for dtype in dtypes:
+            for function in FUNCTIONS.values():
+                name = f"{function.name} {np.dtype(dtype)}"
+                found[name] = bits(function, small_problems(function, dtype))
+                large = list(large_problems(function, dtype))
+                for count in threads:
+                    numba.set_num_threads(count)
+                    calls.clear()
+                    found[f"{name} large, {count} threads"] = bits(function, large)
+                    assert calls, f"{function.name} ran serially: its large problems are too small"
     return found
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import fastgrad as fg
-from fastgrad.kernels._gil import call_released
+from fastgrad.kernels._region import call_serially
 
 
 @numba.njit
@@ -21,7 +21,7 @@ def recur(x, times):
 
 @numba.njit
 def released(x, times, release):
-    call_released(recur, (x, times), release)
+    call_serially(recur, (x, times), release, False)
 
 
 def test_another_thread_goes_on_meanwhile():

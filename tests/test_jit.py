@@ -7,6 +7,7 @@ import numba
 import numpy as np
 import pytest
 from problems import DTYPES, assert_same_bits
+from regions import large_calls, no_region
 from subprocesses import run
 from test_rules import as_tuple, every_function
 
@@ -22,14 +23,9 @@ KERNELS = [
 
 
 @pytest.fixture
-def large(monkeypatch):
-    """Whether each call since was large enough to run in parallel; it is from now on, whatever the threading layer and
-    the number of cores."""
-    monkeypatch.setattr(_jit, "_pays", _jit._LARGE)
-    monkeypatch.setattr(_jit, "_first", _jit._IF_SMALL)
-    calls, run_large = [], _jit._run_large
-    monkeypatch.setattr(_jit, "_run_large", lambda *args: (calls.append(True), run_large(*args)))
-    return calls
+def large():
+    with large_calls() as calls:
+        yield calls
 
 
 def results(function, dtype, rows):
@@ -40,13 +36,12 @@ def results(function, dtype, rows):
 
 @every_function
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_serial_and_parallel_have_the_same_bits(function, dtype, large, monkeypatch):
+def test_serial_and_parallel_have_the_same_bits(function, dtype, large):
     rows = 37
     while not large:
         rows *= 2
         results(function, dtype, rows)
-    with monkeypatch.context() as serially:
-        serially.setattr(_jit, "_first", _jit._ANY)
+    with no_region():
         serial = results(function, dtype, rows)
     before = numba.get_num_threads()
     for threads in range(1, numba.config.NUMBA_NUM_THREADS + 1):
@@ -172,16 +167,16 @@ def test_many_python_threads_at_once(large):
 @pytest.mark.parametrize("layer", ["omp", "workqueue"])
 def test_a_forked_child_works(layer):
     code = """
-        import multiprocessing, numpy as np, fastgrad as fg
-        from fastgrad.kernels import _jit
+        import math, multiprocessing, numpy as np, fastgrad as fg
+        from fastgrad.kernels._region import state
         X = np.random.default_rng(0).standard_normal((300, 301))
         expected = fg.affine(X, X)
 
         def child(_):
-            return _jit._first == _jit._ANY and np.array_equal(fg.affine(X, X), expected)
+            return state.least_work == math.inf and np.array_equal(fg.affine(X, X), expected)
 
         with multiprocessing.get_context("fork").Pool(2) as pool:
-            print(_jit._first == _jit._IF_SMALL and all(pool.map(child, range(4))))
+            print(state.least_work < math.inf and all(pool.map(child, range(4))))
     """
     numba_is_told = {"NUMBA_THREADING_LAYER": layer, "NUMBA_NUM_THREADS": "2"}
     assert run(code, PYTHONWARNINGS="ignore::DeprecationWarning", **numba_is_told) == "True"

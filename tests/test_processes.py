@@ -4,13 +4,8 @@ import importlib.util
 import inspect
 import os
 
-import numba
-import numpy as np
 import pytest
 from subprocesses import PACKAGE, run
-
-import fastgrad as fg
-from fastgrad.kernels import _jit
 
 every_layer = pytest.mark.parametrize(
     "layer", ["omp", "workqueue", *(["tbb"] if importlib.util.find_spec("tbb") else [])]
@@ -108,18 +103,43 @@ def test_a_pool_after_a_parallel_call(method, tmp_path):
     assert run_beside_work(code.replace("METHOD", repr(method)), tmp_path).split() == ["True", "True", "True"]
 
 
-def test_the_number_of_threads_is_the_users():
+KERNEL = """
+import numba, numpy as np
+from fastgrad.kernels._jit import kernel
+from fastgrad.kernels._region import state
+from fastgrad.kernels._signature import Signature
+
+@kernel(Signature("X(n) -> Y(n)"), cost=1e9)
+def told(X, Y, threads):
+    if X[0] < 0:
+        raise MemoryError
+    for i in numba.prange(Y.size):
+        Y[i] = threads
+"""
+
+
+def test_the_number_of_threads_is_the_users(tmp_path):
     """Numba's own number is what a parallel binary is told, and one thread is no parallel region."""
-    told = []
-    before = numba.get_num_threads()
-    try:
-        for threads in range(1, numba.config.NUMBA_NUM_THREADS + 1):
+    code = """
+        Y = np.zeros(3)
+        for threads in (3, 2, 1, 3):
             numba.set_num_threads(threads)
-            binaries = [lambda *args, kind=kind: told.append((kind, args[-1])) for kind in ("entry", "parallel")]
-            _jit._run_large(*binaries, (), _jit._HUGE)
-            assert told.pop() == ("parallel" if threads > 1 else "entry", threads)
-    finally:
-        numba.set_num_threads(before)
+            print(told(np.zeros(3), Y), Y, len(told.dispatchers["parallel"].signatures))
+    """
+    answer = run(KERNEL + inspect.cleandoc(code), NUMBA_CACHE_DIR=str(tmp_path), NUMBA_NUM_THREADS="3")
+    lines = [f"True [{threads}. {threads}. {threads}.] 1" for threads in (3, 2, 1, 3)]
+    assert answer.splitlines() == lines
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_nothing_parallel_is_compiled_for_one_thread(threads, tmp_path):
+    """Whether that is a setting of the process, or of Numba's in it."""
+    code = """
+        numba.set_num_threads(1)
+        print(told(np.zeros(3), Y := np.zeros(3)), Y, len(told.dispatchers["parallel"].signatures))
+    """
+    environment = {"NUMBA_CACHE_DIR": str(tmp_path), "NUMBA_NUM_THREADS": str(threads)}
+    assert run(KERNEL + inspect.cleandoc(code), **environment) == "True [1. 1. 1.] 0"
 
 
 def test_no_setting_of_the_process_is_touched(tmp_path):
@@ -150,7 +170,7 @@ def test_no_setting_of_the_process_is_touched(tmp_path):
 def test_control_c_during_long_calls_leaves_the_process_healthy(layer, tmp_path):
     code = """
         import signal, time
-        from fastgrad.kernels import _jit
+        from fastgrad.kernels._region import state
         large, interrupted = rng.standard_normal((1000, 1000)), 0
         for attempt in range(5):
             timer = threading.Timer(0.05 + 0.01 * attempt, signal.raise_signal, [signal.SIGINT])
@@ -160,16 +180,20 @@ def test_control_c_during_long_calls_leaves_the_process_healthy(layer, tmp_path)
                     fg.affine(large, large)
             except KeyboardInterrupt:
                 interrupted += 1
-        print(interrupted, right(), _jit._region.locked())
+        print(interrupted, right(), state.taken, state.serial_calls)
     """
-    assert run_beside_work(code, tmp_path, NUMBA_THREADING_LAYER=layer) == "5 True False"
+    assert run_beside_work(code, tmp_path, NUMBA_THREADING_LAYER=layer) == "5 True 0 0"
 
 
-def test_a_call_that_fails_leaves_the_parallel_region_free():
-    def fails(*_):
-        raise MemoryError
-
-    with pytest.raises(MemoryError):
-        _jit._run_large(fails, fails, (), _jit._HUGE)
-    assert not _jit._region.locked()
-    assert np.array_equal(fg.affine_db(np.ones((2, 3))), [2.0, 2.0, 2.0])
+def test_a_call_that_fails_leaves_the_parallel_region_free(tmp_path):
+    """In a region, in a serial call of large work, and in a region again."""
+    code = """
+        for threads in (2, 1, 2):
+            numba.set_num_threads(threads)
+            try:
+                told(np.array([-1.0, 0.0]), np.zeros(2))
+            except MemoryError:
+                print(told(np.zeros(2), Y := np.zeros(2)), Y, state.taken, state.serial_calls)
+    """
+    answer = run(KERNEL + inspect.cleandoc(code), NUMBA_CACHE_DIR=str(tmp_path), NUMBA_NUM_THREADS="2")
+    assert answer.splitlines() == [f"True [{threads}. {threads}.] 0 0" for threads in (2, 1, 2)]

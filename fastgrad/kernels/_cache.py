@@ -12,13 +12,17 @@ import sys
 import warnings
 from functools import cache
 from importlib import resources
+from types import FunctionType
 
 import llvmlite
+import numba
 import numpy as np
 from numba.core import config
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
 from numba.core.runtime import rtsys
 from numba.misc.appdirs import AppDirs
+
+from ._compiling import OPTIONS, OuterCompiler, uncollected
 
 
 @cache
@@ -165,6 +169,17 @@ def _warn_once(error):
             RuntimeWarning,
             stacklevel=2,
         )
+
+
+def cached(function, named_after, variant, compiler=OuterCompiler, **options):
+    """A Numba dispatcher with our own cache, of a name of its own: Numba finds machine code by the function's name and
+    types, and what several processes have compiled and saved meets in one."""
+    own = FunctionType(function.__code__, function.__globals__, closure=function.__closure__)
+    own.__module__, own.__qualname__ = named_after.__module__, f"{named_after.__qualname__}.{variant}"
+    dispatcher = numba.njit(pipeline_class=compiler, **OPTIONS, **options)(own)
+    dispatcher._cache = KernelCache(named_after, variant)
+    dispatcher.compile = uncollected(dispatcher.compile)
+    return dispatcher
 
 
 stamp()  # now, of the files that are being imported: by the first call they may have been replaced

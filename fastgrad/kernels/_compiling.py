@@ -38,6 +38,11 @@ from numba.core.untyped_passes import (
     WithLifting,
 )
 
+# error_model: x / 0 is inf, as in NumPy. No fastmath, ever: it would let LLVM reorder sums and drop NaN. Only prange is
+# parallel: Numba's own reductions depend on the number of threads. No references are counted: arrays live as long as
+# the call, and to count would take 50 ns for each.
+OPTIONS = {"error_model": "numpy", "no_cfunc_wrapper": True, "_nrt": False}
+
 
 def uncollected(compile_):
     """Numba's method, with the garbage collector paused: it would look at a million objects again and again, of which

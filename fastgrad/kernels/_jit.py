@@ -4,50 +4,33 @@
 part of its entry, and with `parallel=True`. Which one runs changes no bit of the result.
 """
 
-import os
-import threading
 from functools import partial
-from types import FunctionType
 
 import numba
 import numpy as np
 from numba.core import types
-from numba.np.ufunc import parallel as numba_threads
 
-from ._cache import KernelCache
-from ._compiling import InnerCompiler, OuterCompiler, uncollected
-from ._gil import call_released
+from ._cache import cached
+from ._compiling import OPTIONS, InnerCompiler
+from ._parts import Part, absent, argument_type
+from ._region import call_in_region, call_serially, free_threads, least_parallel_work, start_threads, take_region
 from ._signature import fits
 from ._vec import cpu_features
 
-# error_model: x / 0 is inf, as in NumPy. No fastmath, ever: it would let LLVM reorder sums and drop NaN. Only prange is
-# parallel: Numba's own reductions depend on the number of threads. No references are counted: arrays live as long as
-# the call, and to count would take 50 ns for each.
-_OPTIONS = {"error_model": "numpy", "no_cfunc_wrapper": True, "_nrt": False}
 _NOT_PRANGE = ("comprehension", "reduction", "inplace_binop", "setitem", "numpy", "stencil", "fusion")
 _PARALLEL = {"prange": True} | dict.fromkeys(_NOT_PRANGE, False)
 
 # A factor of costs, which are those of AVX-512: without it, arithmetic takes twice as long, and memory as long.
 ARITHMETIC = 1 if "avx512f" in cpu_features() else 2
 
-_NUMBERS = {bool: types.boolean, int: types.int64, float: types.float64}
 _DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 _INTEGERS = np.dtype(np.int64)
 
-# What an entry is told: to run small work only, or any, by Python, which has the GIL, or by compiled code.
-_IF_SMALL, _ANY, ANY_COMPILED = range(3)
-# What it returns: from _ABSENT on, which part it needs first.
-_MISFIT, _DONE, _LARGE, _HUGE, _ABSENT = range(5)
-# Nanoseconds that pay for other Python threads to go on; for a parallel region, which takes 5 to 10 µs where its
-# threads wait for it, and 20 where they fell asleep; under workqueue for one.
-_RELEASED_WORK, _LARGE_WORK, _HUGE_WORK = 2_000, 20_000, 1_000_000
-
-
-_region = threading.Lock()
-_serial_callers: set[int] = set()  # the Python threads that are in a serial binary with large work
-_pays = _LARGE  # what is run in parallel: workqueue is known after the first time
-# What an entry is told by Python first.
-_first = _ANY if numba.config.NUMBA_NUM_THREADS == 1 else _IF_SMALL  # type: ignore[attr-defined]
+# Who calls an entry: Python, which has the GIL, or compiled code, which may be in a parallel region already.
+FROM_PYTHON, FROM_COMPILED = range(2)
+# What it returns: from _ABSENT on, what has to be linked first.
+_MISFIT, _DONE, _ABSENT = range(3)
+_RELEASED_WORK = 2_000  # nanoseconds that pay for other Python threads to go on
 
 
 class NotPlainError(TypeError):
@@ -66,7 +49,7 @@ def inlined(function):
 
 
 def _inner(function, **options):
-    options = _OPTIONS | {"no_cpython_wrapper": True, "pipeline_class": InnerCompiler} | options
+    options = OPTIONS | {"no_cpython_wrapper": True, "pipeline_class": InnerCompiler} | options
     return numba.njit(**options)(function)
 
 
@@ -91,26 +74,41 @@ def kernel(signature, cost, accepts=anything, options=None, parts=(), first_abse
     """
 
     def decorate(loops):
+        names = loops.__code__.co_varnames[: loops.__code__.co_argcount]
+        option_names = names[len(signature.inputs + signature.outputs) : -1]
+        types_of = partial(_types, signature, options or [bool for _ in option_names])
+        with_arguments = partial(_with_arguments, len(names))
         inner = _inner(loops)
         accepted, absent_of = (numba.njit(inline="always")(function) for function in (accepts, first_absent))
-        parallel = cached(loops, loops, "parallel", parallel=_PARALLEL, nogil=True)  # other Python threads go on
+        parallel = Part(cached(loops, loops, "parallel", parallel=_PARALLEL, no_cpython_wrapper=True), types_of)
+        absent_parallel, absent_threads = _ABSENT + len(parts), _ABSENT + len(parts) + 1
+        links = (*(part.link for part in (*parts, parallel)), lambda dtype: start_threads())
 
         @numba.njit(inline="always")
-        def run_serially(args):
+        def run(args):
             volume = fits(signature, args)
             if volume < 0 or not accepted(args):
                 return _MISFIT
-            absent = absent_of(args)
-            if absent:
-                return _ABSENT + absent - 1
+            absent_part = absent_of(args)
+            if absent_part:
+                return _ABSENT + absent_part - 1
             work = volume * (cost * args[0].itemsize)
-            if work > _LARGE_WORK and args[-1] == _IF_SMALL:
-                return _LARGE if work <= _HUGE_WORK else _HUGE
-            call_released(inner, (*args[:-1], 1), work > _RELEASED_WORK and args[-1] != ANY_COMPILED)
+            from_python = args[-1] == FROM_PYTHON
+            large = from_python and work > least_parallel_work()
+            if large:
+                threads = free_threads()
+                if threads < 0:
+                    return absent_threads
+                if threads > 1:
+                    if absent(parallel, args[0]):
+                        return absent_parallel
+                    if take_region():
+                        call_in_region(parallel, (*args[:-1], threads))
+                        return _DONE
+            call_serially(inner, (*args[:-1], 1), from_python and work > _RELEASED_WORK, large)
             return _DONE
 
-        count = loops.__code__.co_argcount
-        entry = cached(_with_arguments(count, run_serially), loops, "entry")
+        entry = cached(with_arguments(run), loops, "entry")
         compile_entry = entry._compile_for_args
 
         def compile_for_plain(*args):
@@ -122,19 +120,15 @@ def kernel(signature, cost, accepts=anything, options=None, parts=(), first_abse
 
         def finish(status, *args):
             while status >= _ABSENT:
-                parts[status - _ABSENT].link(args[0].dtype)
-                status = entry(*args, _first)
-            if status in (_LARGE, _HUGE):
-                _run_large(entry, parallel, args, status)
-            return status != _MISFIT
+                links[status - _ABSENT](args[0].dtype)
+                status = entry(*args, FROM_PYTHON)
+            return status == _DONE
 
-        run = _caller(count - 1, entry, finish)
-        run.signature, run.parts = signature, parts
-        run.dispatchers = {"parallel": parallel, "entry": entry}
-        run.options = loops.__code__.co_varnames[len(signature.inputs + signature.outputs) : count - 1]
-        run.types = partial(_types, signature, options or [bool for _ in run.options])
-        run.__module__, run.__name__, run.__doc__ = loops.__module__, loops.__name__, loops.__doc__
-        return run
+        called = _caller(len(names) - 1, entry, finish)
+        called.signature, called.parts, called.options, called.types = signature, parts, option_names, types_of
+        called.dispatchers = {"parallel": parallel.dispatcher, "entry": entry}
+        called.__module__, called.__name__, called.__doc__ = loops.__module__, loops.__name__, loops.__doc__
+        return called
 
     return decorate
 
@@ -157,18 +151,18 @@ def _with_arguments(count, function):
 
 
 def _caller(count, entry, finish):
-    """A function of `count` arguments that runs small work, and hands over what is large or does not fit. Through
+    """A function of `count` arguments that calls an entry, and hands over what it has not done. Through
     *args a call would take 0.1 µs more."""
     return {
-        2: lambda a, b: (s := entry(a, b, _first)) == _DONE or finish(s, a, b),
-        3: lambda a, b, c: (s := entry(a, b, c, _first)) == _DONE or finish(s, a, b, c),
-        4: lambda a, b, c, d: (s := entry(a, b, c, d, _first)) == _DONE or finish(s, a, b, c, d),
-        5: lambda a, b, c, d, e: (s := entry(a, b, c, d, e, _first)) == _DONE or finish(s, a, b, c, d, e),
-        6: lambda a, b, c, d, e, f: (s := entry(a, b, c, d, e, f, _first)) == _DONE or finish(s, a, b, c, d, e, f),
+        2: lambda a, b: (s := entry(a, b, FROM_PYTHON)) == _DONE or finish(s, a, b),
+        3: lambda a, b, c: (s := entry(a, b, c, FROM_PYTHON)) == _DONE or finish(s, a, b, c),
+        4: lambda a, b, c, d: (s := entry(a, b, c, d, FROM_PYTHON)) == _DONE or finish(s, a, b, c, d),
+        5: lambda a, b, c, d, e: (s := entry(a, b, c, d, e, FROM_PYTHON)) == _DONE or finish(s, a, b, c, d, e),
+        6: lambda a, b, c, d, e, f: (s := entry(a, b, c, d, e, f, FROM_PYTHON)) == _DONE or finish(s, a, b, c, d, e, f),
         7: lambda a, b, c, d, e, f, g: (
-            (s := entry(a, b, c, d, e, f, g, _first)) == _DONE or finish(s, a, b, c, d, e, f, g)
+            (s := entry(a, b, c, d, e, f, g, FROM_PYTHON)) == _DONE or finish(s, a, b, c, d, e, f, g)
         ),
-    }.get(count, lambda *args: (s := entry(*args, _first)) == _DONE or finish(s, *args))
+    }.get(count, lambda *args: (s := entry(*args, FROM_PYTHON)) == _DONE or finish(s, *args))
 
 
 def _types(signature, options, dtype):
@@ -176,53 +170,6 @@ def _types(signature, options, dtype):
     operands = signature.inputs + signature.outputs
     arrays = [types.Array(types.int64 if o.integer else dtype, len(o.axes), "C") for o in operands]
     return (*arrays, *(argument_type(kind, dtype) for kind in options), types.int64)
-
-
-def argument_type(kind, dtype):
-    """Numba's type of an argument of a kind: bool, int, float, the number of axes of an array of the dtype, [int] for a
-    vector of integers, or a tuple of kinds."""
-    if isinstance(kind, tuple):
-        return types.Tuple([argument_type(each, dtype) for each in kind])
-    if isinstance(kind, list):
-        return types.Array(_NUMBERS[kind[0]], 1, "C")
-    return types.Array(dtype, kind, "C") if isinstance(kind, int) else _NUMBERS[kind]
-
-
-def _run_large(entry, parallel, args, status):
-    global _pays
-    # One parallel region at a time: a second one aborts the process under workqueue, and under OpenMP its threads
-    # would fight for the cores. Whoever finds the region taken works on serially, and takes a core from the next: two
-    # Python threads on two cores each keep theirs, which takes two thirds of the time.
-    if status >= _pays and _region.acquire(False):
-        try:
-            # Once the threads are there, without Numba's locks around the question: half a microsecond.
-            ask = numba_threads._get_num_threads if numba_threads._is_initialized else numba.get_num_threads
-            threads = ask() - len(_serial_callers)
-            if threads > 1:
-                parallel(*args, threads)
-                _pays = _HUGE if numba.threading_layer() == "workqueue" else _LARGE
-                return
-        finally:
-            _region.release()
-    caller = threading.get_ident()
-    _serial_callers.add(caller)
-    try:
-        entry(*args, _ANY)
-    finally:
-        _serial_callers.discard(caller)
-
-
-def _after_fork_in_child():
-    """A child has none of the parent's threads, and GNU OpenMP would abort it: it works serially."""
-    global _region, _first
-    _region = threading.Lock()
-    _serial_callers.clear()
-    if numba_threads._is_initialized:
-        _first = _ANY
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def _are_plain(signature, args):
@@ -235,14 +182,3 @@ def _are_plain(signature, args):
         and array.ndim == len(operand.axes)
         for operand, array in zip(operands, args, strict=False)
     )
-
-
-def cached(function, named_after, variant, compiler=OuterCompiler, **options):
-    """A Numba dispatcher with our own cache, of a name of its own: Numba finds machine code by the function's name and
-    types, and what several processes have compiled and saved meets in one."""
-    own = FunctionType(function.__code__, function.__globals__, closure=function.__closure__)
-    own.__module__, own.__qualname__ = named_after.__module__, f"{named_after.__qualname__}.{variant}"
-    dispatcher = numba.njit(pipeline_class=compiler, **_OPTIONS, **options)(own)
-    dispatcher._cache = KernelCache(named_after, variant)
-    dispatcher.compile = uncollected(dispatcher.compile)
-    return dispatcher

@@ -13,40 +13,47 @@ from numba.core import cgutils, types
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin
 
+from ._cache import cached
 from ._compiling import PartCompiler
-from ._jit import argument_type, cached
+
+_NUMBERS = {bool: types.boolean, int: types.int64, float: types.float64}
 
 
 def part(*kinds):
     """Makes a function without a result callable by kernels; `kinds` are those of its arguments, as `argument_type` has
     them, of which the first is an array."""
-    return lambda function: Part(function, kinds)
+
+    def types_of(dtype):
+        return tuple(argument_type(kind, dtype) for kind in kinds)
+
+    def decorate(function):
+        made = Part(cached(function, function, "part", PartCompiler, no_cpython_wrapper=True), types_of)
+        made.dispatchers = {"part": made.dispatcher}
+        made.__name__, made.__doc__ = function.__name__, function.__doc__
+        return made
+
+    return decorate
 
 
 class Part:
-    """What `part` makes of a function. `slots` hold its address by dtype, nothing while it is not linked."""
+    """Machine code that is called by address. `types` are those of its arguments, for Numba's type of the elements;
+    `slots` hold its address by dtype, nothing while it is not linked."""
 
-    def __init__(self, function, kinds):
-        self.__name__, self.__doc__ = function.__name__, function.__doc__
-        self._name, self._kinds = f"{function.__module__}.{function.__qualname__}", kinds
-        dispatcher = cached(function, function, "part", PartCompiler, no_cpython_wrapper=True)
-        self.dispatchers = {"part": dispatcher}
+    def __init__(self, dispatcher, types_of):
+        self.dispatcher, self.types = dispatcher, types_of
+        self._name = f"{dispatcher.py_func.__module__}.{dispatcher.py_func.__qualname__}"
         self.slots = {dtype: ctypes.c_void_p() for dtype in ("float32", "float64")}
         for dtype, slot in self.slots.items():
             llvmlite.binding.add_symbol(self._symbol(dtype), ctypes.addressof(slot))
         _make_callable(self)
 
-    def types(self, dtype):
-        """Of the arguments, for Numba's type of the elements."""
-        return tuple(argument_type(kind, dtype) for kind in self._kinds)
-
     def link(self, dtype):
         """Compiles the part, or loads it."""
         name = np.dtype(dtype).name
         if not self.slots[name].value:
-            dispatcher, argtypes = self.dispatchers["part"], self.types(getattr(types, name))
-            dispatcher.compile(argtypes)
-            compiled = dispatcher.overloads[argtypes]
+            argtypes = self.types(getattr(types, name))
+            self.dispatcher.compile(argtypes)
+            compiled = self.dispatcher.overloads[argtypes]
             address = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
             self.slots[name].value = address
 
@@ -56,6 +63,13 @@ class Part:
     def address(self, context, builder, dtype):
         """What stands in the slot when compiled code asks."""
         return builder.load(context.get_c_value(builder, cgutils.voidptr_t, self._symbol(dtype)))
+
+    def call(self, context, builder, argtypes, args):
+        """Numba's status of a call."""
+        function_type = context.call_conv.get_function_type(types.none, argtypes)
+        function = builder.bitcast(self.address(context, builder, _dtype(argtypes)), function_type.as_pointer())
+        status, _ = context.call_conv.call_function(builder, function, types.none, argtypes, args)
+        return status
 
 
 def _make_callable(part):
@@ -68,12 +82,9 @@ def _make_callable(part):
             return signature(types.none, *part.types(_dtype(args)))
 
     def lowered(context, builder, sig, args):
-        convention = context.call_conv
-        function_type = convention.get_function_type(types.none, sig.args)
-        function = builder.bitcast(part.address(context, builder, _dtype(sig.args)), function_type.as_pointer())
-        status, _ = convention.call_function(builder, function, types.none, sig.args, args)
+        status = part.call(context, builder, sig.args, args)
         with cgutils.if_unlikely(builder, status.is_error):  # an index out of bounds, where Numba checks them
-            convention.return_status_propagate(builder, status)
+            context.call_conv.return_status_propagate(builder, status)
         return context.get_dummy_value()
 
     infer_global(part, types.Function(Template))
@@ -82,6 +93,16 @@ def _make_callable(part):
 
 def _dtype(args):
     return next(arg.dtype for arg in args if isinstance(arg, types.Array) and isinstance(arg.dtype, types.Float))
+
+
+def argument_type(kind, dtype):
+    """Numba's type of an argument of a kind: bool, int, float, the number of axes of an array of the dtype, [int] for a
+    vector of integers, or a tuple of kinds."""
+    if isinstance(kind, tuple):
+        return types.Tuple([argument_type(each, dtype) for each in kind])
+    if isinstance(kind, list):
+        return types.Array(_NUMBERS[kind[0]], 1, "C")
+    return types.Array(dtype, kind, "C") if isinstance(kind, int) else _NUMBERS[kind]
 
 
 @intrinsic
