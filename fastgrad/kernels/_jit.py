@@ -14,7 +14,7 @@ from ._cache import cached
 from ._compiling import OPTIONS, InnerCompiler
 from ._parts import Part, absent, argument_type
 from ._region import call_in_region, call_serially, free_threads, least_parallel_work, start_threads, take_region
-from ._signature import fits
+from ._signature import fits, total_bytes
 from ._vec import cpu_features
 
 _NOT_PRANGE = ("comprehension", "reduction", "inplace_binop", "setitem", "numpy", "stencil", "fusion")
@@ -31,6 +31,7 @@ FROM_PYTHON, FROM_COMPILED = range(2)
 # What it returns: from _ABSENT on, what has to be linked first.
 _MISFIT, _DONE, _ABSENT = range(3)
 _RELEASED_WORK = 2_000  # nanoseconds that pay for other Python threads to go on
+_TRAFFIC = 1 / 100  # nanoseconds on one core for a byte of an array that is read or written
 
 
 class NotPlainError(TypeError):
@@ -66,11 +67,11 @@ def kernel(signature, cost, accepts=anything, options=None, parts=(), first_abse
     """Makes a loop nest over plain arrays callable: first the arrays of the signature, then options.
 
     Called, it returns whether the arrays fit together; where they do not, nothing is touched. Other arrays raise
-    NotPlainError. `cost` is about the nanoseconds on one core for each byte of an array with every axis of the
-    signature; small work runs serially. `accepts` looks at values where shapes are not all that has to fit; `options`
-    are the kinds of the options, bool if it is not given. Of the `parts` that it may call, `first_absent` says which
-    one, counted from 1, this call needs and is not linked. The loop nest itself takes one more argument, the
-    number of threads to cut its work for, and cuts no sum by it.
+    NotPlainError. `cost` is about the nanoseconds of arithmetic on one core for each byte of an array that would have
+    every axis of the signature; small work runs serially. `accepts` looks at values where shapes are not all that has
+    to fit; `options` are the kinds of the options, bool if it is not given. Of the `parts` that it may call,
+    `first_absent` says which one, counted from 1, this call needs and is not linked. The loop nest itself takes one
+    more argument, the number of threads to cut its work for, and cuts no sum by it.
     """
 
     def decorate(loops):
@@ -92,7 +93,7 @@ def kernel(signature, cost, accepts=anything, options=None, parts=(), first_abse
             absent_part = absent_of(args)
             if absent_part:
                 return _ABSENT + absent_part - 1
-            work = volume * (cost * args[0].itemsize)
+            work = volume * (cost * args[0].itemsize) + total_bytes(signature, args) * _TRAFFIC
             from_python = args[-1] == FROM_PYTHON
             large = from_python and work > least_parallel_work()
             if large:

@@ -27,6 +27,7 @@ from ._jit import device, inlined
 from ._loads import load, load_masked, store, store_masked
 from ._long_rows import add_other_exp, row_exp
 from ._math import exp_of_difference, log1p
+from ._pack import ceil_div
 from ._parts import absent, part
 from ._simd import first, fma, kept, lanes, maximum, select, splat
 from ._sums import along_row, is_element, omit, row_argmax, row_max, row_total, scalar, times
@@ -37,7 +38,7 @@ from ._sums import along_row, is_element, omit, row_argmax, row_max, row_total, 
 _Y, _AT_Y, _WEIGHT, _UPSTREAM, _LARGEST, _OTHERS, _SLOPE, _ENTRY = range(8)
 _ABOUT = 8  # vectors
 _GROUP = 4096  # classes, over all rows of a group: their exponentials stay in the fastest cache
-_SHORT_VECTORS = 16  # of rows in a unit of work
+_SHORT_VECTORS = 16  # of rows in a unit of work at most
 
 _OPTIONS = int, float, float, float
 _WITH_INDICES = 2, ([int], 1, 1, 1), _OPTIONS, 1, 2, int, int  # as the rows below take them
@@ -179,10 +180,12 @@ def first_absent_of_indices(k, like):
 
 
 @device
-def span(S):
-    """How many rows are a unit of work."""
-    k, L = S.shape[1], lanes(S)
-    return _SHORT_VECTORS * L if _are_short(k, S) else max(1, min(L, _GROUP // max(k, 1)))
+def span(S, threads):
+    """How many rows are a unit of work, so that all threads have as many units."""
+    (n, k), L = S.shape, lanes(S)
+    step, most = (L, _SHORT_VECTORS * L) if _are_short(k, S) else (1, max(1, min(L, _GROUP // max(k, 1))))
+    units = max(1, ceil_div(n, most * threads)) * threads
+    return max(1, ceil_div(ceil_div(n, step), units)) * step
 
 
 @device

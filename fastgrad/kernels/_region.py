@@ -21,9 +21,10 @@ from numba.np.ufunc import parallel as numba_threads
 
 from ._vec import I64
 
-# Nanoseconds of work that pay for a region, which takes 5 to 10 µs where its threads wait for it, and 20 where they
-# fell asleep; under workqueue for one.
-LARGE_WORK, _LARGE_WORK_OF_WORKQUEUE = 20_000.0, 1_000_000.0
+# Nanoseconds of work that pay for a region, which takes 2 µs where its threads wait for it, as they do for some
+# milliseconds after the last one, up to 5 where cores share no cache, and 20 to 40 where threads fell asleep; and what
+# pays for one under workqueue.
+LARGE_WORK, _LARGE_WORK_OF_WORKQUEUE = 12_000.0, 1_000_000.0
 
 
 class _State(ctypes.Structure):

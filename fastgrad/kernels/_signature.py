@@ -104,6 +104,22 @@ def fits(typingctx, signature_type, arrays):
     return types.float64(signature_type, arrays), codegen
 
 
+@intrinsic
+def total_bytes(typingctx, signature_type, arrays):
+    """Of the arrays of the signature, with which the arguments begin."""
+    count = len(signature_type.signature.inputs + signature_type.signature.outputs)
+
+    def codegen(context, builder, sig, args):
+        total = ir.Constant(ir.DoubleType(), 0.0)
+        for array, value in zip(arrays.types[:count], cgutils.unpack_tuple(builder, args[1]), strict=False):
+            elements = builder.sitofp(field(context, builder, array, value, "nitems"), total.type)
+            itemsize = ir.Constant(total.type, array.dtype.bitwidth / 8)
+            total = builder.fadd(total, builder.fmul(elements, itemsize))
+        return total
+
+    return types.float64(signature_type, arrays), codegen
+
+
 def _sizes_agree(builder, operands, shapes, sizes):
     size_of = {}
     answer = ir.Constant(ir.IntType(1), 1)

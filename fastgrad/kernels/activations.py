@@ -13,6 +13,7 @@ from ._loads import load_masked, store, store_masked
 from ._math import at_most, exp_parts_of_product, normal_tail, sigmoid_parts
 from ._math import sigmoid as _sigmoid
 from ._math import tanh as _tanh
+from ._pack import ceil_div
 from ._scale import scale, scale_down
 from ._signature import Signature
 from ._simd import absolute, first, fma, lanes, rint, select, splat
@@ -22,8 +23,7 @@ FORWARD = Signature("X(...) -> Y(...)", inplace=True)
 VJP_OF_OUTPUT = Signature("dY(...) Y(...) -> dX(...)", inplace=True)
 VJP_OF_INPUT = Signature("dY(...) X(...) -> dX(...)", inplace=True)
 
-_BLOCK = 4096  # elements in a unit of work
-_COPY, _EXP = 1 / 30, ARITHMETIC / 8  # nanoseconds a byte
+_EXP = ARITHMETIC / 8  # nanoseconds a byte
 
 SILU_LARGEST = Constant(115.0, 800.0)  # silu(-x) is 0 above
 GELU_LARGEST = Constant(15.0, 38.625)  # gelu(-x) is 0 above
@@ -38,10 +38,18 @@ ROOT_2_OVER_PI = Constant(0.7978845834732056, 0.7978845608028654)
 
 
 @inlined
-def _each(function, X, Y, block):
-    """Y[i] = function(X[i]) over one block"""
+def _part_of(A, part, parts):
+    """Where one of several equal parts starts and stops: at whole pairs of vectors."""
+    pair = 2 * lanes(A)
+    pairs = ceil_div(A.size, pair)
+    return pairs * part // parts * pair, min(A.size, pairs * (part + 1) // parts * pair)
+
+
+@inlined
+def _each(function, X, Y, part, parts):
+    """Y[i] = function(X[i]) over one part"""
     L = lanes(X)
-    start, stop = block * _BLOCK, min(X.size, (block + 1) * _BLOCK)
+    start, stop = _part_of(X, part, parts)
     whole = stop - (stop - start) % (2 * L)
     for i in range(start, whole, 2 * L):
         store(Y, i, function(load_masked(X, i, PAIR, splat(X, 0))))
@@ -51,10 +59,10 @@ def _each(function, X, Y, block):
 
 
 @inlined
-def _each_pair(function, dY, A, dX, block):
-    """dX[i] = function(dY[i], A[i]) over one block"""
+def _each_pair(function, dY, A, dX, part, parts):
+    """dX[i] = function(dY[i], A[i]) over one part"""
     L, zeros = lanes(A), splat(A, 0)
-    start, stop = block * _BLOCK, min(A.size, (block + 1) * _BLOCK)
+    start, stop = _part_of(A, part, parts)
     whole = stop - (stop - start) % (2 * L)
     for i in range(start, whole, 2 * L):
         store(dX, i, function(load_masked(dY, i, PAIR, zeros), load_masked(A, i, PAIR, zeros)))
@@ -62,11 +70,6 @@ def _each_pair(function, dY, A, dX, block):
         inside = first(A, stop - i)
         value = function(load_masked(dY, i, inside, zeros), load_masked(A, i, inside, zeros))
         store_masked(dX, i, value, inside)
-
-
-@inlined
-def _blocks(A):
-    return (A.size + _BLOCK - 1) // _BLOCK
 
 
 # --- forward ---------------------------------------------------------------------------------------------------------
@@ -125,46 +128,46 @@ def _gelu_tanh(x):
     return _reflected(x, _gated_tail(a, z, low))
 
 
-@kernel(FORWARD, cost=_COPY)
+@kernel(FORWARD, cost=0)
 def relu(X, Y, threads):
     """Y[i] = max(X[i], 0)"""
-    for block in prange(_blocks(X)):
-        _each(_relu, X, Y, np.intp(block))
+    for part in prange(threads):
+        _each(_relu, X, Y, np.intp(part), threads)
 
 
 @kernel(FORWARD, cost=_EXP)
 def sigmoid(X, Y, threads):
     """Y[i] = 1 / (1 + exp(−X[i]))"""
-    for block in prange(_blocks(X)):
-        _each(_sigmoid, X, Y, np.intp(block))
+    for part in prange(threads):
+        _each(_sigmoid, X, Y, np.intp(part), threads)
 
 
 @kernel(FORWARD, cost=_EXP)
 def tanh(X, Y, threads):
     """Y[i] = tanh X[i]"""
-    for block in prange(_blocks(X)):
-        _each(_tanh, X, Y, np.intp(block))
+    for part in prange(threads):
+        _each(_tanh, X, Y, np.intp(part), threads)
 
 
 @kernel(FORWARD, cost=_EXP)
 def silu(X, Y, threads):
     """Y[i] = X[i] σ(X[i])"""
-    for block in prange(_blocks(X)):
-        _each(_silu, X, Y, np.intp(block))
+    for part in prange(threads):
+        _each(_silu, X, Y, np.intp(part), threads)
 
 
 @kernel(FORWARD, cost=_EXP)
 def gelu(X, Y, threads):
     """Y[i] = X[i] Φ(X[i])"""
-    for block in prange(_blocks(X)):
-        _each(_gelu, X, Y, np.intp(block))
+    for part in prange(threads):
+        _each(_gelu, X, Y, np.intp(part), threads)
 
 
 @kernel(FORWARD, cost=_EXP)
 def gelu_tanh(X, Y, threads):
     """Y[i] = X[i] σ(2 √(2/π) (X[i] + 0.044715 X[i]³))"""
-    for block in prange(_blocks(X)):
-        _each(_gelu_tanh, X, Y, np.intp(block))
+    for part in prange(threads):
+        _each(_gelu_tanh, X, Y, np.intp(part), threads)
 
 
 # --- backward --------------------------------------------------------------------------------------------------------
@@ -225,43 +228,43 @@ def _gelu_tanh_vjp(dy, x):
     return _gated_slope(dy, x, w, z, low)
 
 
-@kernel(VJP_OF_OUTPUT, cost=_COPY)
+@kernel(VJP_OF_OUTPUT, cost=0)
 def relu_vjp(dY, Y, dX, threads):
     """dX[i] = dY[i] where Y[i] > 0, else 0"""
-    for block in prange(_blocks(Y)):
-        _each_pair(_relu_vjp, dY, Y, dX, np.intp(block))
+    for part in prange(threads):
+        _each_pair(_relu_vjp, dY, Y, dX, np.intp(part), threads)
 
 
-@kernel(VJP_OF_OUTPUT, cost=_COPY)
+@kernel(VJP_OF_OUTPUT, cost=0)
 def sigmoid_vjp(dY, Y, dX, threads):
     """dX[i] = dY[i] Y[i] (1 − Y[i])"""
-    for block in prange(_blocks(Y)):
-        _each_pair(_sigmoid_vjp, dY, Y, dX, np.intp(block))
+    for part in prange(threads):
+        _each_pair(_sigmoid_vjp, dY, Y, dX, np.intp(part), threads)
 
 
-@kernel(VJP_OF_OUTPUT, cost=_COPY)
+@kernel(VJP_OF_OUTPUT, cost=0)
 def tanh_vjp(dY, Y, dX, threads):
     """dX[i] = dY[i] (1 − Y[i]²)"""
-    for block in prange(_blocks(Y)):
-        _each_pair(_tanh_vjp, dY, Y, dX, np.intp(block))
+    for part in prange(threads):
+        _each_pair(_tanh_vjp, dY, Y, dX, np.intp(part), threads)
 
 
 @kernel(VJP_OF_INPUT, cost=_EXP)
 def silu_vjp(dY, X, dX, threads):
     """dX[i] = dY[i] σ(X[i]) (1 + X[i] (1 − σ(X[i])))"""
-    for block in prange(_blocks(X)):
-        _each_pair(_silu_vjp, dY, X, dX, np.intp(block))
+    for part in prange(threads):
+        _each_pair(_silu_vjp, dY, X, dX, np.intp(part), threads)
 
 
 @kernel(VJP_OF_INPUT, cost=_EXP)
 def gelu_vjp(dY, X, dX, threads):
     """dX[i] = dY[i] (Φ(X[i]) + X[i] φ(X[i]))"""
-    for block in prange(_blocks(X)):
-        _each_pair(_gelu_vjp, dY, X, dX, np.intp(block))
+    for part in prange(threads):
+        _each_pair(_gelu_vjp, dY, X, dX, np.intp(part), threads)
 
 
 @kernel(VJP_OF_INPUT, cost=_EXP)
 def gelu_tanh_vjp(dY, X, dX, threads):
     """dX[i] = dY[i] σ(z) (1 + X[i] z′ (1 − σ(z))) with z = 2 √(2/π) (X[i] + 0.044715 X[i]³)"""
-    for block in prange(_blocks(X)):
-        _each_pair(_gelu_tanh_vjp, dY, X, dX, np.intp(block))
+    for part in prange(threads):
+        _each_pair(_gelu_tanh_vjp, dY, X, dX, np.intp(part), threads)

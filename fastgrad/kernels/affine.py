@@ -36,7 +36,7 @@ AFFINE_DB = Signature("dY(...,m) -> db(m)")
 AFFINE_JVP = Signature("X(...,d) W(m,d) dX(...,d)? dW(m,d)? db(m)? -> dY(...,m)")
 AFFINE_JACOBIAN = Signature("X(...,d) W(m,d) -> JX(...,m,...,d) JW(...,m,m,d) Jb(...,m,m)")
 
-_MULTIPLY_ADD, _ADD = ARITHMETIC / 250, 1 / 60  # nanoseconds a byte
+_MULTIPLY_ADD = ARITHMETIC / 250  # nanoseconds a byte
 
 
 @device
@@ -173,7 +173,7 @@ def strip_count(db):
     return ceil_div(db.size, 8 * lanes(db))
 
 
-@kernel(AFFINE_DB, cost=_ADD)
+@kernel(AFFINE_DB, cost=_MULTIPLY_ADD)
 def affine_db(dY, db, accumulate, threads):
     """db[i] (+)= Σ_r dY[r, i]"""
     for task in prange(strip_count(db)):

@@ -81,7 +81,7 @@ def _of_rows(name, signature, cost, accepts, targets):
         given = target, weight, sample_weight, dloss
         weights = weights_of(given, ignore_index, loss) if reduction == MEAN else 1.0
         options = ignore_index, smoothing, z_loss, reduced(scale, weights, reduction)
-        (n, k), rows = S.shape, span(S)
+        (n, k), rows = S.shape, span(S, threads)
         units = (n + rows - 1) // rows if k else 0
         for unit in prange(units):
             start = np.intp(unit) * rows

@@ -121,7 +121,7 @@ def _in_blocks(name, signature, accepts, targets):
             for worker in prange(workers):
                 own = start + np.intp(worker) * apart
                 affine_tasks(X_block, W, b, S, flag(False), cuts, work, own)
-            rows = span(S)
+            rows = span(S, threads)
             units = (stop - first + rows - 1) // rows if k else 0
             for unit in prange(units):
                 i = np.intp(unit) * rows
