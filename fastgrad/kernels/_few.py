@@ -69,6 +69,7 @@ def few_terms(A, a, step, apart, B, b, stride, K, C, i0, m, j0, n, bias):
     as fast as memory takes them."""
     compact()
     L, few, many, next_p = lanes(C), np.intp(FEW_ROWS), np.intp(TILE_ROWS), np.intp(0)
+    pair = tile_width(MEDIUM, C)
     while next_p < m:
         most = few if m - next_p <= few else many
         p, next_p = max(np.intp(0), min(next_p, m - most)), next_p + most  # the last rows lie over those before
@@ -81,6 +82,10 @@ def few_terms(A, a, step, apart, B, b, stride, K, C, i0, m, j0, n, bias):
                 done = _few_terms_rows(_FEW_WIDE, np.intp(1), *rows, *others, i0 + r, j0, n, bias)
         else:
             done = _few_terms_rows(TILE, np.intp(TILE_VECS - 1), *group, *others, i0 + p, j0, n, bias)
+        if TILE_VECS > 1 and n - done > L and n >= pair:
+            q = min(done, n - pair)
+            _few_terms_strip(MEDIUM, *group, B, b + q, stride, K, C, i0 + p, j0 + q, bias)
+            done = q + pair
         for q_or_less in range(done, n, L):
             q = min(q_or_less, n - L)
             _few_terms_strip(NARROW, *group, B, b + q, stride, K, C, i0 + p, j0 + q, bias)

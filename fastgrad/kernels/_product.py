@@ -132,8 +132,10 @@ def _are_few_terms(b_by_rows, m, n, K, itemsize):
     most = FEW_TERMS if m == 1 else FEW_TERMS_OF_LARGE
     if m > 2 and (m <= TILE_ROWS or K * n * itemsize <= FEW_BYTES):
         most = FEW_TERMS_BY_ROWS
-    # Columns that fill no tile pay for packing, as those of more terms do.
-    least = 1 if K <= FEW_TERMS and m <= UNPACKED_MORE * UNPACKED_ROWS else TILE_VECS
+    # Columns that fill no tile pay for packing, as those of more terms do, but not if they are whole vectors.
+    least = TILE_VECS
+    if n * itemsize % VECTOR_BYTES == 0 or (K <= FEW_TERMS and m <= UNPACKED_MORE * UNPACKED_ROWS):
+        least = 1
     return n * itemsize >= least * VECTOR_BYTES and most >= K
 
 

@@ -15,7 +15,7 @@ from ._arrays import add_to, compact, flag, flat
 from ._jit import device
 from ._loads import load, load_masked, store
 from ._pack import ceil_div, finish, pack
-from ._panels import FEW, NARROW, TILE
+from ._panels import FEW, MEDIUM, NARROW, TILE
 from ._parts import part
 from ._simd import first, lanes, splat
 from ._thin import CACHE_WAY, FEW_ROWS, TASK, add_by_rows, rows_meet
@@ -48,9 +48,10 @@ _PAIR, _NARROW_PAIR = TileShape(_TWO, TILE_VECS), TileShape(_TWO, 1)
 # longer.
 _BLOCKS, _BLOCKS_OF_FOUR = TileShape(4, 1), TileShape(4, 1, 4)
 _TOTALS = 2**19  # bytes of C, or less, which stay in the second cache
-# Rows of B in a run, if memory is to give them in time for up to so many rows of C, where twice as many are up to 10 %
-# slower; and in one for more rows of C, where the totals are loaded and stored as often; and in one of rows that meet.
-_RUN, _RUN_OF_MANY, _MANY, _RUN_OF_MEETING = 16, 64, 32, 8
+# Rows of B in a run, or of so many bytes if these are more, if memory is to give them in time for up to so many rows of
+# C, where twice as many are up to 10 % slower (of few bytes, 16 rows alone take 1.3 times as long); and in one for more
+# rows of C, where the totals are loaded and stored as often; and in one of rows that meet.
+_RUN, _RUN_BYTES, _RUN_OF_MANY, _MANY, _RUN_OF_MEETING = 16, 2**14, 64, 32, 8
 
 # The numbers that workers share, at the start of the workspace, behind that of tasks taken: of workers whose tasks are
 # to be added, of tasks that were, and a bit for each slot that holds a task's sums.
@@ -121,7 +122,9 @@ def _sums_of_block(A, B, k0, stop, work, t, stride, own):
     compact()
     L, zeros = lanes(B), splat(B, 0)
     columns, rows, width = B.shape[1], A.shape[1], tile_width(TILE, B)
-    run = np.intp(_RUN_OF_MANY if rows > _MANY else _RUN)
+    run = np.intp(_RUN_OF_MANY)
+    if rows <= _MANY:
+        run = min(run, max(np.intp(_RUN), _RUN_BYTES // (columns * B.itemsize)))
     if rows_meet(B):
         run = np.intp(_RUN_OF_MEETING)
     for k in range(k0, stop, run):
@@ -136,11 +139,13 @@ def _sums_of_block(A, B, k0, stop, work, t, stride, own):
         q = np.intp(0)
         while q < columns:
             wide = columns - q > (TILE_VECS - 1) * L
+            medium = not wide and columns - q > L and rows > _TWO
+            across = width if wide else tile_width(MEDIUM, B) if medium else L
             for p in range(0, rows, TILE_ROWS):
                 # The first tiles of each strip fetch the next run, from end to end; the others fetch what is there.
                 far, step = (k + run) * columns + q * run, np.intp(0)
                 if p == 0:
-                    step = width if wide else L
+                    step = across
                 left = A, k * rows + p, rows - p
                 right = source, start + q, apart, terms, far, step
                 target = work, t + p * stride + q, stride, opens
@@ -148,13 +153,15 @@ def _sums_of_block(A, B, k0, stop, work, t, stride, own):
                     _add_run(_PAIR, *left, *right, *target)
                 elif rows <= _TWO:
                     _add_run(_NARROW_PAIR, *left, *right, *target)
+                elif medium:
+                    _add_run(MEDIUM, *left, *right, *target)
                 elif not wide:
                     _add_run(NARROW, *left, *right, *target)
                 elif rows - p > FEW_ROWS:
                     _add_run(TILE, *left, *right, *target)
                 else:
                     _add_run(FEW, *left, *right, *target)
-            q += width if wide else L
+            q += across
 
 
 @device
