@@ -32,6 +32,8 @@ WHOLE = 2**19  # bytes of all of B, where few columns are packed as a whole: hal
 # A product of few terms is written in tiles that fill the registers (dX of 8 × 2000 × 16 takes 0.77 of the time of four
 # rows at a time), but few rows, and so few terms with registers of 32 bytes, in wider ones.
 _FEW_WIDE, _FEWEST_TERMS = (TileShape(FEW_ROWS, 4), 0) if TILE_VECS > 1 else (TileShape(FEW_ROWS, 2), 4)
+# Sums of few columns that are so short need no preparation: 9000 × 6 × 8 takes 0.7 of the time.
+_SHORT = 96
 _FOUR = TileShape(TILE_ROWS, 1, 4)  # for four columns or fewer: 3000 × 9 × 1 takes a fifth less than in whole vectors
 
 
@@ -114,7 +116,10 @@ def _few_columns(shape, A, a, step, apart, B, b_by_rows, K, sums, C, i0, m, j0, 
             store(work, shift + q, load_masked(bias, j0 + q, first(C, n - q), splat(C, 0)))
     for p in range(0, m, TILE_ROWS):
         rows, acc = m - p, tile_zeros(C, shape)
-        for k in range(0, K, most):
+        short = sums == 1 and K <= _SHORT and rows >= TILE_ROWS
+        for k in range(K if short else 0):
+            acc = tile_rank1(acc, A, a + p * apart + k * step, apart, rows, work, right + k * L)
+        for k in range(0, 0 if short else K, most):
             left = A, a + p * apart + k * step, sums * step, step, apart, rows
             right_of_block = work, right + k * L, L, ROWS_AHEAD * L
             acc = block_of_tile(shape, *left, *right_of_block, min(K - k, most), sums, work, side)

@@ -48,10 +48,11 @@ _PAIR, _NARROW_PAIR = TileShape(_TWO, TILE_VECS), TileShape(_TWO, 1)
 # longer.
 _BLOCKS, _BLOCKS_OF_FOUR = TileShape(4, 1), TileShape(4, 1, 4)
 _TOTALS = 2**19  # bytes of C, or less, which stay in the second cache
-# Rows of B in a run, or of so many bytes if these are more, if memory is to give them in time for up to so many rows of
-# C, where twice as many are up to 10 % slower (of few bytes, 16 rows alone take 1.3 times as long); and in one for more
-# rows of C, where the totals are loaded and stored as often; and in one of rows that meet.
-_RUN, _RUN_BYTES, _RUN_OF_MANY, _MANY, _RUN_OF_MEETING = 16, 2**14, 64, 32, 8
+# Rows of B in a run, if memory is to give them in time for up to so many rows of C, where twice as many are up to 10 %
+# slower; and in one for more rows of C, where the totals are loaded and stored as often; and in one of rows that meet.
+# More rows where they have so few bytes in all: 16 of them take up to 1.3 times as long, if tiles are not narrow.
+_RUN, _RUN_OF_MANY, _MANY, _RUN_OF_MEETING = 16, 64, 32, 8
+_RUN_BYTES = 2**14 if TILE_VECS > 1 else 0
 
 # The numbers that workers share, at the start of the workspace, behind that of tasks taken: of workers whose tasks are
 # to be added, of tasks that were, and a bit for each slot that holds a task's sums.
