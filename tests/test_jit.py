@@ -53,6 +53,8 @@ def test_serial_and_parallel_have_the_same_bits(function, dtype, large):
 
 
 def test_work_decides(large):
+    fg.affine_dw(*np.ones((2, 4096, 64)))
+    large.clear()  # what is compiled first asks twice
     for rows in (2, 4, 8, 4096):
         fg.affine_dw(*np.ones((2, rows, 64)))
     assert len(large) == 1
@@ -148,6 +150,7 @@ def test_many_python_threads_at_once(large):
     """Whoever finds the parallel region taken works serially: right results, nobody waits for ever."""
     X = np.random.default_rng(0).standard_normal((120, 130))
     expected = fg.affine(X, X)
+    large.clear()  # what is compiled first asks twice
     wrong = []
 
     def work():
@@ -161,7 +164,7 @@ def test_many_python_threads_at_once(large):
     for thread in threads:
         thread.join()
     assert not wrong
-    assert len(large) == 81
+    assert len(large) == 80
 
 
 @pytest.mark.parametrize("layer", ["omp", "workqueue"])

@@ -44,6 +44,12 @@ from numba.core.untyped_passes import (
 OPTIONS = {"error_model": "numpy", "no_cfunc_wrapper": True, "_nrt": False}
 
 
+# Python keeps frames in chunks of 16 KiB. A loop that stands at the end of one maps and unmaps the next in every call
+# (python/cpython#142183), as some do, so deep in calls: a fifth of a first call. A frame of so many words gets a chunk
+# of its own, with as much room again for what it calls.
+_FRAME = 2**17
+
+
 def uncollected(compile_):
     """Numba's method, with the garbage collector paused: it would look at a million objects again and again, of which
     most live until all is compiled. A tenth of a first call."""
@@ -58,6 +64,7 @@ def uncollected(compile_):
                 if enabled:
                     gc.enable()
 
+    compile_uncollected.__code__ = compile_uncollected.__code__.replace(co_stacksize=_FRAME)
     return compile_uncollected
 
 
