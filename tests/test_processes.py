@@ -131,6 +131,16 @@ def test_the_number_of_threads_is_the_users(tmp_path):
     assert answer.splitlines() == lines
 
 
+def test_without_a_compiler_importing_says_why():
+    code = """
+        try:
+            import fastgrad
+        except ImportError as error:
+            print(error)
+    """
+    assert "unset NUMBA_DISABLE_JIT" in run(code, NUMBA_DISABLE_JIT="1")
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 def test_nothing_parallel_is_compiled_for_one_thread(threads, tmp_path):
     """Whether that is a setting of the process, or of Numba's in it."""

@@ -38,6 +38,9 @@ from numba.core.untyped_passes import (
     WithLifting,
 )
 
+if config.DISABLE_JIT:  # type: ignore[attr-defined]
+    raise ImportError("fastgrad is what Numba compiles: unset NUMBA_DISABLE_JIT to import it")
+
 # error_model: x / 0 is inf, as in NumPy. No fastmath, ever: it would let LLVM reorder sums and drop NaN. Only prange is
 # parallel: Numba's own reductions depend on the number of threads. No references are counted: arrays live as long as
 # the call, and to count would take 50 ns for each.
