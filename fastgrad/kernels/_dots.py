@@ -15,7 +15,7 @@ from ._pack import ceil_div
 from ._parts import absent, part
 from ._tile import (
     SUMS,
-    TILE_ROWS,
+    TILE_VECS,
     Tile,
     elements_behind,
     places,
@@ -57,7 +57,9 @@ class _DotsShapeType(types.Dummy):
 compile_time(DotsShape, _DotsShapeType, ("rows", "vecs", "size"))
 
 _ONE, _TWO, _FEW = DotsShape(1, 4, 32), DotsShape(2, 4, 32), DotsShape(4, 2, _WIDE)
-_MANY = DotsShape(TILE_ROWS, 1 if TILE_ROWS > 6 else 2, _WIDE)
+# Six rows of two vectors take 0.65 to 0.75 of the time of eight of one, though their addresses need all registers, and
+# eight of two 0.75 to 0.85; with half as many registers for sums, these do not fit.
+_SIX, _EIGHT = DotsShape(6, 2, _WIDE), DotsShape(8, 2, _WIDE)
 
 
 @intrinsic
@@ -166,7 +168,7 @@ def dots_store(typingctx, tile, array, at, stride, opens):
     return types.none(tile, array, types.intp, types.intp, types.boolean), codegen
 
 
-_ARGUMENTS = 1, int, int, int, 1, int, int, int, int, int, 1, int, int, bool  # as the next four parts take it
+_ARGUMENTS = 1, int, int, int, 1, int, int, int, int, int, 1, int, int, bool  # as the next five parts take it
 
 
 @inlined
@@ -206,29 +208,40 @@ def few_by_columns(A, a, apart, rows, B, b, stride, columns, terms, block, work,
 
 
 @part(*_ARGUMENTS)
-def many_by_columns(A, a, apart, rows, B, b, stride, columns, terms, block, work, t, width, opens):
+def six_by_columns(A, a, apart, rows, B, b, stride, columns, terms, block, work, t, width, opens):
     compact()
-    _dots(_MANY, A, a, apart, rows, B, b, stride, columns, terms, block, work, t, width, opens)
+    _dots(_SIX, A, a, apart, rows, B, b, stride, columns, terms, block, work, t, width, opens)
 
 
-DOTS_PARTS = one_by_columns, two_by_columns, few_by_columns, many_by_columns
+@part(*_ARGUMENTS)
+def eight_by_columns(A, a, apart, rows, B, b, stride, columns, terms, block, work, t, width, opens):
+    compact()
+    _dots(_EIGHT, A, a, apart, rows, B, b, stride, columns, terms, block, work, t, width, opens)
+
+
+DOTS_PARTS = one_by_columns, two_by_columns, few_by_columns, six_by_columns, eight_by_columns
 
 
 @device
 def _part_for(m):
-    """Which of the DOTS_PARTS, counted from 1, is for m rows: that which repeats the fewest."""
+    """Which of the DOTS_PARTS, counted from 1, is for m rows: the last of those that repeat the fewest."""
     if m <= 2:
         return m
-    few, many = tile_rows(_FEW), tile_rows(_MANY)
-    return 4 if ceil_div(m, many) * many <= ceil_div(m, few) * few else 3
+    few, six, eight = tile_rows(_FEW), tile_rows(_SIX), tile_rows(_EIGHT)
+    few, six, eight = ceil_div(m, few) * few, ceil_div(m, six) * six, ceil_div(m, eight) * eight
+    if TILE_VECS > 1 and eight <= min(few, six):
+        return 5
+    return 4 if six <= few else 3
 
 
 @device
 def first_absent_of_dots(m, like):
     """Which of the DOTS_PARTS, counted from 1, m rows need and is not linked, or 0"""
     wanted = _part_for(m)
-    if wanted == 4:
-        missing = 4 * absent(many_by_columns, like)
+    if wanted == 5:
+        missing = 5 * absent(eight_by_columns, like)
+    elif wanted == 4:
+        missing = 4 * absent(six_by_columns, like)
     elif wanted == 3:
         missing = 3 * absent(few_by_columns, like)
     elif wanted == 2:
@@ -242,8 +255,10 @@ def first_absent_of_dots(m, like):
 def add_dots(m, A, a, apart, B, b, stride, columns, terms, block, work, t, width, opens):
     """The part for m rows."""
     args, wanted = (A, a, apart, m, B, b, stride, columns, terms, block, work, t, width, opens), _part_for(m)
-    if wanted == 4:
-        many_by_columns(*args)
+    if wanted == 5:
+        eight_by_columns(*args)
+    elif wanted == 4:
+        six_by_columns(*args)
     elif wanted == 3:
         few_by_columns(*args)
     elif wanted == 2:

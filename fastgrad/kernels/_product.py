@@ -49,7 +49,7 @@ if TILE_VECS > 1:
 else:  # strips as narrow come slowly from memory: dW of 30000 × 300 × 12 took 12.2 ms, packed 7.6
     UNPACKED_BYTES, UNPACKED_MORE, PACK_A, UNPACKED_PANELS, PASSED = 2**23, 2, True, 15, 2**17
 FEW_COLUMNS = 6  # or less: a B by rows is turned, to lie along the sum
-DOTS_ROWS = 18 if TILE_VECS == 1 else 12  # or less, where B lies along the sum, do not pay for transposing it
+DOTS_ROWS = 18  # or less, where B lies along the sum, do not pay for transposing it
 DOTS_COLUMNS = 12  # or less: the same for A, or they leave many lanes idle
 # So many terms or less of a B by rows: C is written from end to end, and B is read where it is, once for each strip of
 # C; FEW_TERMS_OF_LARGE, if B has more than FEW_BYTES and C more than a few rows, or C two; FEW_TERMS, if C has one.
@@ -110,7 +110,8 @@ def is_turned(a_by_rows, b_by_rows, m, n, K, itemsize):
         return n <= TILE_ROWS and n < m
     if b_by_rows or a_by_rows:
         return b_by_rows and sums_of_block(a_by_rows, b_by_rows, n, K) > 1
-    fill = (n + 1) % (VECTOR_BYTES // itemsize) <= 1  # vectors, or nearly: 7 or 8 columns of float64
+    # Vectors, or nearly, are as good: 7 or 8 columns of float64, where there are no dots of eight rows.
+    fill = TILE_VECS == 1 and (n + 1) % (VECTOR_BYTES // itemsize) <= 1
     return n <= DOTS_COLUMNS and n < m and not fill and sums_of_block(a_by_rows, b_by_rows, n, K) > 1
 
 
