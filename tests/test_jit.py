@@ -13,6 +13,7 @@ from test_rules import as_tuple, every_function
 
 import fastgrad as fg
 from fastgrad.kernels import _compiling, _jit, affine, cross_entropy, linear_cross_entropy, softmax
+from fastgrad.kernels._region import state
 
 KERNELS = [
     k
@@ -165,6 +166,20 @@ def test_many_python_threads_at_once(large):
         thread.join()
     assert not wrong
     assert len(large) == 80
+
+
+def test_more_serial_calls_than_threads(large):
+    """Whoever comes then works serially at once, and does not ask again until a core is free."""
+    X = np.random.default_rng(0).standard_normal((120, 130))
+    expected = fg.affine(X, X)
+    large.clear()
+    state.serial_calls += numba.config.NUMBA_NUM_THREADS + 1
+    try:
+        assert np.array_equal(fg.affine(X, X), expected)
+    finally:
+        state.serial_calls -= numba.config.NUMBA_NUM_THREADS + 1
+    assert len(large) == 1
+    assert (state.taken, state.serial_calls) == (0, 0)
 
 
 @pytest.mark.parametrize("layer", ["omp", "workqueue"])

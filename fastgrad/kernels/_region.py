@@ -87,7 +87,8 @@ def free_threads(typingctx):
         with builder.if_then(cgutils.is_not_null(builder, ask), likely=True):
             threads = builder.call(builder.bitcast(ask, ir.FunctionType(ir.IntType(32), []).as_pointer()), [])
             serial = builder.load(_field(context, builder, "serial_calls"))
-            builder.store(builder.sub(builder.sext(threads, I64), serial), free)
+            left = builder.sub(builder.sext(threads, I64), serial)
+            builder.store(builder.select(builder.icmp_signed(">", left, I64(0)), left, I64(0)), free)
         return builder.load(free)
 
     return types.int64(), codegen
@@ -106,7 +107,7 @@ def take_region(typingctx):
 
 @intrinsic
 def call_in_region(typingctx, part, args):
-    """part(*args) in the region that was taken, and is free again after it."""
+    """part(*args) without the GIL, in the region that was taken, and is free again after it."""
 
     def codegen(context, builder, sig, values):
         with _without_gil(context, builder, cgutils.true_bit):
@@ -120,13 +121,12 @@ def call_in_region(typingctx, part, args):
 
 @intrinsic
 def call_serially(typingctx, function, args, released, large):
-    """function(*args), returns nothing: without the GIL, which the caller has, where `released` is true, and known
-    to regions where it is `large`.
+    """function(*args), which returns nothing: without the GIL where `released` is true, and known to regions where it
+    is `large`.
 
     Numba can release the lock around whatever a function does: that takes a twentieth of a small call, and makes Python
     threads that call at once wait for each other longer than if they took turns. Only large work is worth it.
     """
-
     dispatcher = function.dispatcher
     dispatcher.compile(args.types)
 
