@@ -23,7 +23,6 @@ EXP_LARGEST = Constant(89.0, 710.0)  # exp overflows below
 EXP_SMALLEST = Constant(-104.0, -746.0)  # exp is 0 above
 EXPM1_SMALLEST = Constant(-20.0, -40.0)  # expm1 is -1 above
 SIGMOID_LARGEST = Constant(105.0, 750.0)  # σ is 0 at minus it
-TANH_LARGEST = Constant(20.0, 40.0)  # of 2 x: tanh is 1 below
 ERF_LARGEST = Constant(4.5, 6.5)  # erf is 1 below
 
 # exp(r) = 1 + r + r² P(r) for log ¾ ≤ r ≤ log 3/2, to 2⁻²⁵ and 2⁻⁵⁵ of r
@@ -241,24 +240,9 @@ def at_most(x, limit):
 
 
 @inlined
-def _with_sign(x, y):
+def with_sign(x, y):
     """y ≥ 0 with the sign of x."""
     return from_bits(bits(y) | (bits(x) & splat(bits(x), SIGN_BIT)))
-
-
-@inlined
-def tanh(x):
-    """tanh x, within 2 ulp."""
-    doubled = at_most(absolute(x) * 2.0, TANH_LARGEST)
-    k, p = exp_parts(doubled, None)
-    # (e²ˣ − 1) / (e²ˣ + 1) = ((1 − 2⁻ᵏ) + p) / ((1 + 2⁻ᵏ) + p), with what the sums round away
-    unit = scale_down(splat(x, 1), -k)
-    minus, plus = 1.0 - unit, 1.0 + unit
-    above, below = minus + p, plus + p
-    inverse = 1.0 / below
-    y = above * inverse
-    lost = (p - (above - minus)) - y * (p - (below - plus))
-    return _with_sign(x, fma(fma(-y, below, above) + lost, inverse, y))
 
 
 @inlined
@@ -294,4 +278,4 @@ def erf(x):
     tail, _ = normal_tail(a * splat(x, SQRT_2))
     outer = 1.0 - scale_down(fma(tail, p, tail), k)
     inner = fma(x, horner(square, ERF), x)
-    return select(a < splat(x, ERF_SMALL), inner, _with_sign(x, outer))
+    return select(a < splat(x, ERF_SMALL), inner, with_sign(x, outer))

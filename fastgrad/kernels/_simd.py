@@ -1,5 +1,5 @@
-"""What is done with vectors lane by lane: with `_loads.py`, `_across.py`, `_scale.py`, `_vec.py`, `_tile.py`,
-`_transpose.py`, `_arrays.py` and `_signature.py`, all that knows LLVM.
+"""What is done with vectors lane by lane: with `_loads.py`, `_across.py`, `_scale.py`, `_lookup.py`, `_vec.py`,
+`_tile.py`, `_transpose.py`, `_arrays.py`, `_region.py` and `_signature.py`, all that knows LLVM.
 
 Numba leaves vectorising to LLVM's guess; kernels say what they mean instead. A function below is one or a few LLVM
 instructions, inlined where it is called.
@@ -327,3 +327,17 @@ def horner(typingctx, x, coefficients):
         return total
 
     return x(x, coefficients), codegen
+
+
+@intrinsic
+def of_dtype(typingctx, single, double, x):
+    """single(x) or double(x), by the dtype of x."""
+    dispatcher = (single if x.itemsize == 4 else double).dispatcher
+    dispatcher.compile((x,))
+
+    def codegen(context, builder, sig, args):
+        compiled = dispatcher.overloads[x,]
+        context.active_code_library.add_linking_library(compiled.library)
+        return context.call_internal(builder, compiled.fndesc, signature(x, x), args[2:])
+
+    return x(single, double, x), codegen

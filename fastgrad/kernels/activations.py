@@ -12,11 +12,11 @@ from ._jit import ARITHMETIC, inlined, kernel
 from ._loads import load_masked, store, store_masked
 from ._math import at_most, exp_parts_of_product, normal_tail, sigmoid_parts
 from ._math import sigmoid as _sigmoid
-from ._math import tanh as _tanh
 from ._pack import ceil_div
 from ._scale import scale, scale_down
 from ._signature import Signature
 from ._simd import absolute, first, fma, lanes, rint, select, splat
+from ._tanh import tanh as _tanh
 from ._vec import PAIR, Constant
 
 FORWARD = Signature("X(...) -> Y(...)", inplace=True)

@@ -1,0 +1,55 @@
+"""Tables of sixteen float32 in registers, looked up by moving lanes: one instruction of AVX-512, four of AVX2.
+
+Where there is neither, entries are loaded from memory, one lane after the other.
+"""
+
+from llvmlite import ir
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from ._vec import I32, cpu_features, in_two, joined, taken
+
+_FLOAT, _ENTRIES = ir.FloatType(), 16
+
+
+@intrinsic
+def looked_up(typingctx, index, table):
+    """The entries of a table, a `Constant`, with these numbers, of which the last four bits count."""
+    entries, features = [_FLOAT(entry) for entry in table.values[4]], cpu_features()
+    look_up = _in_one if "avx512f" in features else _in_two if "avx2" in features else _from_memory
+
+    def codegen(context, builder, sig, args):
+        starts = range(0, index.lanes, _ENTRIES)
+        vectors = [taken(builder, args[0], range(start, start + _ENTRIES)) for start in starts]
+        return joined(builder, [look_up(builder, entries, vector) for vector in vectors])
+
+    return index.as_floats(index, table), codegen
+
+
+def _moved(builder, name, entries, index):
+    vector = ir.Constant(ir.VectorType(_FLOAT, len(entries)), entries)
+    function_type = ir.FunctionType(vector.type, [vector.type, index.type])
+    return builder.call(cgutils.get_or_insert_function(builder.module, function_type, name), [vector, index])
+
+
+def _in_one(builder, entries, index):
+    return _moved(builder, "llvm.x86.avx512.permvar.sf.512", entries, index)
+
+
+def _in_two(builder, entries, index):
+    halves = []
+    for half in in_two(builder, index):
+        low, high = (_moved(builder, "llvm.x86.avx2.permps", part, half) for part in (entries[:8], entries[8:]))
+        bit = builder.and_(half, ir.Constant(half.type, [8] * 8))
+        halves.append(builder.select(builder.icmp_signed("==", bit, ir.Constant(half.type, None)), low, high))
+    return joined(builder, halves)
+
+
+def _from_memory(builder, entries, index):
+    memory = cgutils.alloca_once_value(builder, ir.Constant(ir.ArrayType(_FLOAT, _ENTRIES), entries))
+    result = ir.Constant(ir.VectorType(_FLOAT, _ENTRIES), ir.Undefined)
+    for lane in map(I32, range(_ENTRIES)):
+        number = builder.and_(builder.extract_element(index, lane), I32(_ENTRIES - 1))
+        entry = builder.load(builder.gep(memory, [I32(0), number], inbounds=True))
+        result = builder.insert_element(result, entry, lane)
+    return result
