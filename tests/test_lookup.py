@@ -18,8 +18,8 @@ def test_entries_by_the_last_four_bits_of_a_number(cpu, tmp_path):
         import numba, numpy as np
         from fastgrad.kernels._loads import load, store
         from fastgrad.kernels._lookup import looked_up
-        from fastgrad.kernels._simd import bits, from_bits, lanes, repeated
-        from fastgrad.kernels._vec import Constant, PAIR, Times
+        from fastgrad.kernels._simd import bits, lanes, repeated
+        from fastgrad.kernels._vec import PAIR, Constant
 
         values = tuple((np.arange(16.0) ** 2 - 3).tolist())
         TABLE = Constant(values, ())
@@ -32,9 +32,10 @@ def test_entries_by_the_last_four_bits_of_a_number(cpu, tmp_path):
                 store(twice, 2 * i, looked_up(bits(repeated(PAIR, load(x, i))), TABLE))
 
         numbers = np.concatenate([np.arange(-40, 40), [264, 2**31 - 1, -(2**31)], np.arange(77)]).astype(np.int32)
-        result, twice = np.empty((1, 160), np.float32)[0], np.empty(320, np.float32)
+        result, twice = np.empty(160, np.float32), np.empty(320, np.float32)
         look_up(numbers.view(np.float32), result, twice)
         expected = np.array(values, np.float32)[numbers & 15]
-        print(np.array_equal(result, expected), np.array_equal(twice.reshape(-1, 2, 16)[:, 1].ravel(), expected))
+        pairs = np.repeat(expected.reshape(-1, 1, 16), 2, axis=1)
+        print(np.array_equal(result, expected), np.array_equal(twice, pairs.ravel()))
     """
     assert run(code, NUMBA_CACHE_DIR=str(tmp_path), **CPUS[cpu]) == "True True"

@@ -20,6 +20,12 @@ def ceil_div(a, b):
     return (a + b - 1) // b
 
 
+@inlined
+def share(count, part, parts):
+    """Where one of several equal parts of so many starts and stops."""
+    return count * part // parts, count * (part + 1) // parts
+
+
 @device
 def terms_of_block(K, sums):
     """How many terms a block has, of a sum of K terms whose blocks are so many sums each; but the last, which has what

@@ -40,6 +40,8 @@ class _State(ctypes.Structure):
     )
 
 
+_LLVM: dict = {ctypes.c_double: ir.DoubleType(), ctypes.c_void_p: cgutils.voidptr_t, ctypes.c_int64: I64}
+
 _ONE_THREAD = numba.config.NUMBA_NUM_THREADS == 1  # type: ignore[attr-defined]
 state = _State(least_work=math.inf if _ONE_THREAD else LARGE_WORK)
 llvmlite.binding.add_symbol(f"{__name__}.state", ctypes.addressof(state))
@@ -66,9 +68,9 @@ if hasattr(os, "register_at_fork"):
 
 def _field(context, builder, name):
     """Where a field of the state is."""
-    whole = ir.LiteralStructType([ir.DoubleType(), cgutils.voidptr_t, I64, I64])
-    place = [field for field, _ in _State._fields_].index(name)
-    return cgutils.gep_inbounds(builder, context.get_c_value(builder, whole, f"{__name__}.state"), 0, place)
+    names, kinds = zip(*_State._fields_, strict=True)
+    whole = context.get_c_value(builder, ir.LiteralStructType([_LLVM[kind] for kind in kinds]), f"{__name__}.state")
+    return cgutils.gep_inbounds(builder, whole, 0, names.index(name))
 
 
 @intrinsic

@@ -332,12 +332,10 @@ def horner(typingctx, x, coefficients):
 @intrinsic
 def of_dtype(typingctx, single, double, x):
     """single(x) or double(x), by the dtype of x."""
-    dispatcher = (single if x.itemsize == 4 else double).dispatcher
-    dispatcher.compile((x,))
+    function = single if x.itemsize == 4 else double
+    called = function.get_call_type(typingctx, (x,), {})
 
     def codegen(context, builder, sig, args):
-        compiled = dispatcher.overloads[x,]
-        context.active_code_library.add_linking_library(compiled.library)
-        return context.call_internal(builder, compiled.fndesc, signature(x, x), args[2:])
+        return context.get_function(function, called)(builder, args[2:])
 
-    return x(single, double, x), codegen
+    return called.return_type(single, double, x), codegen

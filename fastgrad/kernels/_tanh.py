@@ -14,7 +14,7 @@ from ._vec import Constant
 LARGEST = Constant(9.02, 20.0)  # tanh is 1 below
 
 # Two intervals between any two powers of two from 1/8 on, by the first bits of a float; the first one is all below.
-_SHIFT, _FIRST = Constant(22, 22), Constant(247, 247)
+_SHIFT, _FIRST = Constant(22, ()), Constant(247, ())
 # For each, a point c whose tanh is nearly a float32 (S. Gal, "Computing elementary functions: a new approach for
 # achieving high accuracy and good performance", 1985), that float, and the coefficients of t, t², … t⁶ in tanh(c + t) −
 # tanh c, by least squares of the relative error at Chebyshev points: to 2⁻²⁵ of tanh, 2⁻²⁴ between 4 and 6.

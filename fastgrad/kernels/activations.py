@@ -12,7 +12,7 @@ from ._jit import ARITHMETIC, inlined, kernel
 from ._loads import load_masked, store, store_masked
 from ._math import at_most, exp_parts_of_product, normal_tail, sigmoid_parts
 from ._math import sigmoid as _sigmoid
-from ._pack import ceil_div
+from ._pack import ceil_div, share
 from ._scale import scale, scale_down
 from ._signature import Signature
 from ._simd import absolute, first, fma, lanes, rint, select, splat
@@ -41,8 +41,8 @@ ROOT_2_OVER_PI = Constant(0.7978845834732056, 0.7978845608028654)
 def _part_of(A, part, parts):
     """Where one of several equal parts starts and stops: at whole pairs of vectors."""
     pair = 2 * lanes(A)
-    pairs = ceil_div(A.size, pair)
-    return pairs * part // parts * pair, min(A.size, pairs * (part + 1) // parts * pair)
+    start, stop = share(ceil_div(A.size, pair), part, parts)
+    return start * pair, min(A.size, stop * pair)
 
 
 @inlined

@@ -158,6 +158,12 @@ def _strip_sums(vectors, total, first_row, dY, db, accumulate, start):
     store_masked(db, start, total, inside)
 
 
+@inlined
+def _strip(vectors, dY, db, accumulate, start):
+    """The same of all rows"""
+    _strip_sums(vectors, repeated(vectors, splat(dY, 0)), np.intp(0), dY, db, accumulate, start)
+
+
 @device
 def column_sums(dY, db, accumulate, task):
     """db[i] (+)= Σ_r dY[r, i] for one strip of columns"""
@@ -165,11 +171,11 @@ def column_sums(dY, db, accumulate, task):
     (n, m), L = dY.shape, lanes(dY)
     start, four = task * 8 * L, n // (4 * BLOCK) * 4 * BLOCK
     if start + 8 * L <= m:
-        _strip_sums(_STRIP, repeated(_STRIP, splat(dY, 0)), np.intp(0), dY, db, accumulate, start)
+        _strip(_STRIP, dY, db, accumulate, start)
     elif _MASKED and start + 4 * L < m:
-        _strip_sums(_MOST, repeated(_MOST, splat(dY, 0)), np.intp(0), dY, db, accumulate, start)
+        _strip(_MOST, dY, db, accumulate, start)
     elif _MASKED and start + L < m:
-        _strip_sums(_SOME, repeated(_SOME, splat(dY, 0)), np.intp(0), dY, db, accumulate, start)
+        _strip(_SOME, dY, db, accumulate, start)
     else:
         for part in range(start, m, L):
             _strip_sums(_PART, _sum_of_blocks(_PART, dY, part, four), four, dY, db, accumulate, part)

@@ -17,7 +17,7 @@ from . import _long_rows as long
 from . import _short_rows as short
 from ._arrays import as_rows, borrowed, compact, give_back, separate, some_rows
 from ._jit import ARITHMETIC, device, inlined, kernel
-from ._pack import ceil_div
+from ._pack import ceil_div, share
 from ._signature import Signature
 from ._simd import lanes
 from ._sums import add_rows
@@ -70,7 +70,8 @@ def _work(rows, many, inputs, A, B, out, accumulate, short_rows, inner, part, pa
     rooms = borrowed(A, 3 * turned)
     a, b, result = A, B, out
     groups = ceil_div(n, together) if k else 0
-    for group in range(groups * part // parts, groups * (part + 1) // parts):
+    start, stop = share(groups, part, parts)
+    for group in range(start, stop):
         i = first_row = group * together
         count = min(together, n - i)
         if apart:
