@@ -14,6 +14,8 @@ With tiles of one vector, every element is loaded three times as often, and pack
 for dW of 1000 rows, columns and terms.
 """
 
+from math import gcd
+
 import numpy as np
 
 from ._arrays import add_to, compact, flat
@@ -88,8 +90,8 @@ def _large_plan(m, n, L, itemsize, threads):
     columns = cut(n, L, np.intp(most**0.5), pieces)
     across = ceil_div(n, columns)
     # As many rows as there is room for: B is packed anew for each piece. Pieces of 256 rows of float64 took 3 to 5 %
-    # longer.
-    rows = cut(m, TILE_ROWS, most // columns, ceil_div(threads, max(across, 1)))
+    # longer. But as many tasks for each thread: nine of 2000 × 2000 × 2000 took two threads as long as ten.
+    rows = cut(m, TILE_ROWS, most // columns, threads // gcd(threads, across))
     if ceil_div(m, rows) * across < threads:  # one row of tiles, of a sum over a tall array
         columns = cut(n, L, columns, threads)
         across = ceil_div(n, columns)
