@@ -34,7 +34,9 @@ WHOLE = 2**19  # bytes of all of B, where few columns are packed as a whole: hal
 _FEW_WIDE, _FEWEST_TERMS = (TileShape(FEW_ROWS, 4), 0) if TILE_VECS > 1 else (TileShape(FEW_ROWS, 2), 4)
 # Sums of few columns that are so short need no preparation: 9000 × 6 × 8 takes 0.7 of the time.
 _SHORT = 96
-_FOUR = TileShape(TILE_ROWS, 1, 4)  # for four columns or fewer: 3000 × 9 × 1 takes a fifth less than in whole vectors
+# For four columns or fewer, whose rows are stored in a quarter of a vector: 1000 × 5 × 1 takes four fifths. A float64
+# takes half a vector and a fifth longer, where a vector is one register.
+_FOUR, _FOUR_BYTES = TileShape(TILE_ROWS, 1, 4), 4 if TILE_VECS > 1 else 8
 
 
 @inlined
@@ -145,7 +147,7 @@ def few_columns(A, a, step, apart, B, b_by_rows, K, sums, C, i0, m, j0, n, bias,
     `few_terms`, are read from end to end: with B packed a block at a time, 16384 × 784 × 10 takes an eighth longer."""
     compact()
     args = A, a, step, apart, B, b_by_rows, K, sums, C, i0, m, j0, n, bias, accumulate, work, right, side
-    if n <= tile_width(_FOUR, C):
+    if n <= tile_width(_FOUR, C) and C.itemsize <= _FOUR_BYTES:
         _few_columns(_FOUR, *args)
     elif n <= lanes(C):
         _few_columns(NARROW, *args)

@@ -59,9 +59,8 @@ DOTS_COLUMNS = 12  # or less: the same for A, or they leave many lanes idle
 # of B that meet push each other out of the first cache: packed, dW of 24 × 1024 × 512 takes 0.4 times as long.
 FEW_TERMS_BY_ROWS, FEW_TERMS_OF_LARGE = (BLOCK, 128) if TILE_VECS > 1 else (48, 48)
 FEW_TERMS_OF_MEETING, FEW_BYTES = 8, 3 * 2**19
-# The same of a B by columns, which is transposed as a whole before; with FEWEST columns or less, dots pay from more
-# than FEW_TERMS on.
-FEW_TERMS_BY_COLUMNS, FEW_TERMS, FEWEST = 48, 24, 4
+# The same of a B by columns, which is transposed as a whole before.
+FEW_TERMS_BY_COLUMNS, FEW_TERMS = 48, 24
 
 _REGISTERS = TILE_ROWS * TILE_VECS
 
@@ -99,10 +98,16 @@ def _large_plan(m, n, L, itemsize, threads):
 
 
 @device
-def sums_of_block(a_by_rows, b_by_rows, n, K):
-    """How many sums side by side a block of K terms is, for n columns."""
+def sums_of_block(a_by_rows, b_by_rows, n, K, itemsize):
+    """How many sums side by side a block of K terms is, for n columns.
+
+    Columns of half a vector or less leave so many lanes idle that dots, which compute two at a time, pay for fewer
+    terms: 9077 × 24 × 1 takes 0.43 of the time.
+    """
     along = not a_by_rows and (n <= FEW_COLUMNS or not b_by_rows)
-    most = FEW_TERMS if n <= FEWEST else FEW_TERMS_BY_COLUMNS
+    most = np.intp(FEW_TERMS_BY_COLUMNS)
+    if n * itemsize <= VECTOR_BYTES // 2:
+        most = 3 * (1 + (n if n == 1 else ceil_div(n, 2) * 2)) * itemsize // 4
     return np.intp(SUMS if along and most < K else 1)
 
 
@@ -112,10 +117,10 @@ def is_turned(a_by_rows, b_by_rows, m, n, K, itemsize):
     if a_by_rows and b_by_rows:
         return n <= TILE_ROWS and n < m
     if b_by_rows or a_by_rows:
-        return b_by_rows and sums_of_block(a_by_rows, b_by_rows, n, K) > 1
+        return b_by_rows and sums_of_block(a_by_rows, b_by_rows, n, K, itemsize) > 1
     # Vectors, or nearly, are as good: 7 or 8 columns of float64, where there are no dots of eight rows.
     fill = TILE_VECS == 1 and (n + 1) % (VECTOR_BYTES // itemsize) <= 1
-    return n <= DOTS_COLUMNS and n < m and not fill and sums_of_block(a_by_rows, b_by_rows, n, K) > 1
+    return n <= DOTS_COLUMNS and n < m and not fill and sums_of_block(a_by_rows, b_by_rows, n, K, itemsize) > 1
 
 
 @device
@@ -124,7 +129,7 @@ def is_thin(a_by_rows, b_by_rows, m, n, K, itemsize):
     if b_by_rows:
         few = m <= TILE_ROWS and not _are_few_terms(b_by_rows, m, n, K, itemsize)
     else:
-        few = m <= DOTS_ROWS and (a_by_rows or sums_of_block(a_by_rows, b_by_rows, n, K) > 1)
+        few = m <= DOTS_ROWS and (a_by_rows or sums_of_block(a_by_rows, b_by_rows, n, K, itemsize) > 1)
     return few or is_turned(a_by_rows, b_by_rows, m, n, K, itemsize)
 
 
@@ -178,7 +183,7 @@ def plan(C, K, a_by_rows, b_by_rows, threads):
         rows, columns, across, tasks = _large_plan(m, n, L, C.itemsize, threads)
     tall, wide = rows // TILE_ROWS, ceil_div(columns, TILE_VECS * L)
     group = max(np.intp(1), min(tall, np.intp(GROUP // (BLOCK * TILE_ROWS * C.itemsize))))
-    sums = sums_of_block(a_by_rows, b_by_rows, n, K)
+    sums = sums_of_block(a_by_rows, b_by_rows, n, K, C.itemsize)
     block = min(K, terms_of_block(K, sums))
     panel = sums * sum_apart(block, sums, np.intp(TILE_ROWS), L)
     right = (group * panel + L * TILE_ROWS + 2 * L) // L * L
@@ -280,7 +285,7 @@ def tiled_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work
     apart, step = A.shape[1], np.intp(1)
     if a_by_rows:
         apart, step = step, apart
-    sums = sums_of_block(a_by_rows, b_by_rows, N, K)
+    sums = sums_of_block(a_by_rows, b_by_rows, N, K, C.itemsize)
     few = _are_few_terms(b_by_rows, m, n, K, C.itemsize)
     if b_by_rows and rows_meet(B) and m > TILE_ROWS:  # else B is read but once
         few = few and K <= FEW_TERMS_OF_MEETING
