@@ -162,6 +162,17 @@ def test_the_order_of_sums_is_the_promised_one(terms):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+def test_every_width_of_a_tall_product(dtype):
+    """Of small integers, which are summed exactly: dW of rows and columns that fill each of the tiles, and none."""
+    rng = np.random.default_rng(5)
+    dY, X = (rng.integers(-4, 5, (1030, width)).astype(dtype) for width in (18, 52))
+    for m in range(1, 19):
+        for d in range(1, 53):
+            one, other = np.ascontiguousarray(dY[:, :m]), np.ascontiguousarray(X[:, :d])
+            assert (fg.affine_dw(one, other) == one.T @ other).all(), (m, d)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     "terms", [1, 6, 7, 10, 13, 16, 19, 22, 24, 25, *TERMS[9:], 28, 50, 52, 259, 323, 1030, 4099, 5121]
 )
