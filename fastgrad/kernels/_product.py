@@ -50,7 +50,7 @@ if TILE_VECS > 1:
     UNPACKED_BYTES, UNPACKED_MORE, PACK_A, UNPACKED_PANELS, PASSED = 2**62, 3, False, 3, 2**18
 else:  # strips as narrow come slowly from memory: dW of 30000 × 300 × 12 took 12.2 ms, packed 7.6
     UNPACKED_BYTES, UNPACKED_MORE, PACK_A, UNPACKED_PANELS, PASSED = 2**23, 2, True, 15, 2**17
-FEW_COLUMNS = 6  # or less: a B by rows is turned, to lie along the sum
+FEW_COLUMNS = 6  # or less, or half a vector: a B by rows is turned, to lie along the sum
 DOTS_ROWS = 18  # or less, where B lies along the sum, do not pay for transposing it
 DOTS_COLUMNS = 12  # or less: the same for A, or they leave many lanes idle
 # So many terms or less of a B by rows: C is written from end to end, and B is read where it is, once for each strip of
@@ -104,7 +104,8 @@ def sums_of_block(a_by_rows, b_by_rows, n, K, itemsize):
     Columns of half a vector or less leave so many lanes idle that dots, which compute two at a time, pay for fewer
     terms: 9077 × 24 × 1 takes 0.43 of the time.
     """
-    along = not a_by_rows and (n <= FEW_COLUMNS or not b_by_rows)
+    few = n <= FEW_COLUMNS or n * itemsize <= VECTOR_BYTES // 2
+    along = not a_by_rows and (few or not b_by_rows)
     most = np.intp(FEW_TERMS_BY_COLUMNS)
     if n * itemsize <= VECTOR_BYTES // 2:
         most = 3 * (1 + (n if n == 1 else ceil_div(n, 2) * 2)) * itemsize // 4
