@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from problems import DTYPES, assert_same_bits, assert_within, long_sizes, seeds, sizes, tolerance
 
-from fastgrad.kernels._product import PRODUCT_PARTS, count_anew, plan, product, workspaces
+from fastgrad.kernels._plan import plan, workspaces
+from fastgrad.kernels._product import PRODUCT_PARTS, count_anew, product
 from fastgrad.kernels._thin import CACHE_WAY, FEW_ROWS
 
 _GUARD = 4096  # elements on either side

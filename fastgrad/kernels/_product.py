@@ -14,8 +14,6 @@ With tiles of one vector, every element is loaded three times as often, and pack
 for dW of 1000 rows, columns and terms.
 """
 
-from math import gcd
-
 import numpy as np
 
 from ._arrays import add_to, compact, flat
@@ -25,190 +23,16 @@ from ._loads import store
 from ._pack import ceil_div, pack, sum_apart, terms_of_block
 from ._panels import is_narrow, panels
 from ._parts import absent, part
+from ._plan import FEW_TERMS_OF_MEETING, REGISTERS, are_few_terms, is_thin, is_turned, is_unpacked, sums_of_block
 from ._simd import lanes, splat
-from ._tall import is_by_whole_rows, is_tall, tall_plan, tall_task
-from ._thin import (
-    TASK,
-    THIN_PARTS,
-    first_absent_of_thin,
-    rows_meet,
-    thin_plan,
-    thin_task,
-)
-from ._tile import BLOCK, SUMS, TILE_ROWS, TILE_VECS
-from ._vec import VECTOR_BYTES
+from ._tall import is_by_whole_rows, is_tall, tall_task
+from ._thin import TASK, THIN_PARTS, first_absent_of_thin, rows_meet, thin_task
+from ._tile import TILE_ROWS, TILE_VECS
 
-WORKSPACE = 2**24  # bytes for panels and totals, over all threads
-GROUP = 2**18  # bytes of A's panels that are packed at a time: half as many cost 2 %, twice as many gain nothing
-# UNPACKED_ROWS or less do not pay for packing B, of up to UNPACKED_BYTES; UNPACKED_MORE times as many, for packing a B
-# half as large, unless its rows meet in one place of the caches: dX of 24 × 784 × 256 takes 0.84 times as long.
 # PACK_A: whether A is packed though its rows do not meet; UNPACKED_PANELS of B do not pay for packing A.
 # PASSED bytes of B's panels stay in the second cache while each panel of A passes all of them: so C is written row by
 # row, and dW of 133 × 1627 × 606 takes 0.7 times as long as panel by panel of B.
-UNPACKED_ROWS = 2 * TILE_ROWS
-if TILE_VECS > 1:
-    UNPACKED_BYTES, UNPACKED_MORE, PACK_A, UNPACKED_PANELS, PASSED = 2**62, 3, False, 3, 2**18
-else:  # strips as narrow come slowly from memory: dW of 30000 × 300 × 12 took 12.2 ms, packed 7.6
-    UNPACKED_BYTES, UNPACKED_MORE, PACK_A, UNPACKED_PANELS, PASSED = 2**23, 2, True, 15, 2**17
-FEW_COLUMNS = 6  # or less, or half a vector: a B by rows is turned, to lie along the sum
-DOTS_ROWS = 18  # or less, where B lies along the sum, do not pay for transposing it
-DOTS_COLUMNS = 12  # or less: the same for A, or they leave many lanes idle
-# So many terms or less of a B by rows: C is written from end to end, and B is read where it is, once for each strip of
-# C; FEW_TERMS_OF_LARGE, if B has more than FEW_BYTES and C more than a few rows, or C two; FEW_TERMS, if C has one.
-# Packed, dX of 64 × 784 × 256 takes 1.13 times as long, of 33 × 1000 × 5 1.4 times. More than FEW_TERMS_OF_MEETING rows
-# of B that meet push each other out of the first cache: packed, dW of 24 × 1024 × 512 takes 0.4 times as long.
-FEW_TERMS_BY_ROWS, FEW_TERMS_OF_LARGE = (BLOCK, 128) if TILE_VECS > 1 else (48, 48)
-FEW_TERMS_OF_MEETING, FEW_BYTES = 8, 3 * 2**19
-# The same of a B by columns, which is transposed as a whole before.
-FEW_TERMS_BY_COLUMNS, FEW_TERMS = 48, 24
-
-_REGISTERS = TILE_ROWS * TILE_VECS
-
-
-@device
-def cut(size, step, most, pieces):
-    """How many elements a piece of `size` gets: a multiple of step, at most about `most`, for a multiple of `pieces`
-    equal pieces."""
-    if size <= step:
-        return step
-    pieces *= ceil_div(size, most * pieces)
-    return ceil_div(size, pieces * step) * step
-
-
-@device
-def _large_plan(m, n, L, itemsize, threads):
-    """Rows and columns of a task, tasks across, tasks in all."""
-    most = WORKSPACE // (threads * itemsize * 2)  # elements of the totals: the panels take less than as much again
-    # Each piece of the columns reads all of A, and each piece of the rows all of B: with more columns than rows, these
-    # are cut. A third of dW of 1000 × 3000 × 500 was reading B twice.
-    pieces = np.intp(1)
-    while threads % (2 * pieces) == 0 and 2 * pieces * pieces * m < threads * n:
-        pieces *= 2
-    # Between vectors, not tiles, or one of two threads has 432 of 784 columns: products of 100 to 300 rows and columns
-    # take 0.87 to 1 of the time.
-    columns = cut(n, L, np.intp(most**0.5), pieces)
-    across = ceil_div(n, columns)
-    # As many rows as there is room for: B is packed anew for each piece. Pieces of 256 rows of float64 took 3 to 5 %
-    # longer. But as many tasks for each thread: nine of 2000 × 2000 × 2000 took two threads as long as ten.
-    rows = cut(m, TILE_ROWS, most // columns, threads // gcd(threads, across))
-    if ceil_div(m, rows) * across < threads:  # one row of tiles, of a sum over a tall array
-        columns = cut(n, L, columns, threads)
-        across = ceil_div(n, columns)
-    return rows, columns, across, ceil_div(m, rows) * across
-
-
-@device
-def sums_of_block(a_by_rows, b_by_rows, n, K, itemsize):
-    """How many sums side by side a block of K terms is, for n columns.
-
-    Columns of half a vector or less leave so many lanes idle that dots, which compute two at a time, pay for fewer
-    terms: 9077 × 24 × 1 takes 0.43 of the time.
-    """
-    few = n <= FEW_COLUMNS or n * itemsize <= VECTOR_BYTES // 2
-    along = not a_by_rows and (few or not b_by_rows)
-    most = np.intp(FEW_TERMS_BY_COLUMNS)
-    if n * itemsize <= VECTOR_BYTES // 2:
-        most = 3 * (1 + (n if n == 1 else ceil_div(n, 2) * 2)) * itemsize // 4
-    return np.intp(SUMS if along and most < K else 1)
-
-
-@device
-def is_turned(a_by_rows, b_by_rows, m, n, K, itemsize):
-    """Whether Cᵀ is computed in place of C: few columns leave most lanes idle."""
-    if a_by_rows and b_by_rows:
-        return n <= TILE_ROWS and n < m
-    if b_by_rows or a_by_rows:
-        return b_by_rows and sums_of_block(a_by_rows, b_by_rows, n, K, itemsize) > 1
-    # Vectors, or nearly, are as good: 7 or 8 columns of float64, where there are no dots of eight rows.
-    fill = TILE_VECS == 1 and (n + 1) % (VECTOR_BYTES // itemsize) <= 1
-    return n <= DOTS_COLUMNS and n < m and not fill and sums_of_block(a_by_rows, b_by_rows, n, K, itemsize) > 1
-
-
-@device
-def is_thin(a_by_rows, b_by_rows, m, n, K, itemsize):
-    """Whether a product is one of `_thin.py`."""
-    if b_by_rows:
-        few = m <= TILE_ROWS and not _are_few_terms(b_by_rows, m, n, K, itemsize)
-    else:
-        few = m <= DOTS_ROWS and (a_by_rows or sums_of_block(a_by_rows, b_by_rows, n, K, itemsize) > 1)
-    return few or is_turned(a_by_rows, b_by_rows, m, n, K, itemsize)
-
-
-@device
-def _are_few_terms(b_by_rows, m, n, K, itemsize):
-    """Whether so few terms, for m rows and n columns, are a product of `few_terms` whatever else."""
-    if not b_by_rows:
-        return K <= FEW_TERMS_BY_COLUMNS and n * itemsize >= VECTOR_BYTES
-    most = FEW_TERMS if m == 1 else FEW_TERMS_OF_LARGE
-    if m > 2 and (m <= TILE_ROWS or K * n * itemsize <= FEW_BYTES):
-        most = FEW_TERMS_BY_ROWS
-    # Columns that fill no tile pay for packing, as those of more terms do, but not if they are whole vectors.
-    least = TILE_VECS
-    if n * itemsize % VECTOR_BYTES == 0 or (K <= FEW_TERMS and m <= UNPACKED_MORE * UNPACKED_ROWS):
-        least = 1
-    return n * itemsize >= least * VECTOR_BYTES and most >= K
-
-
-@device
-def _is_unpacked(B, b_by_rows, m):
-    """Whether strips of whole vectors of B are read where they are, as so few rows do not pay for packing."""
-    size, rows = B.size * B.itemsize, UNPACKED_ROWS
-    if 2 * size <= UNPACKED_BYTES and not rows_meet(B):
-        rows *= UNPACKED_MORE
-    return b_by_rows and m <= rows and size <= UNPACKED_BYTES
-
-
-@device
-def plan(C, K, a_by_rows, b_by_rows, threads):
-    """How C, of sums of K terms, which are the rows of either factor or are not, is cut into tasks: as large as the
-    workspace allows, so that packing is seldom, but one a thread. (tasks in all, size of a worker's room and of that
-    which workers share; whether Cᵀ is computed in place of C; rows and columns of a task, tasks across, panels of A at
-    a time or 0 of few rows, where in the room the panels of B and the totals start; or as `tall_plan` has them)
-    """
-    compact()
-    (m, n), L, none = C.shape, lanes(C), np.intp(0)
-    if is_tall(a_by_rows and b_by_rows, m, n, K, C.itemsize):
-        return *tall_plan(m, n, K, threads, L, C.itemsize), none, none, none
-    turned = is_turned(a_by_rows, b_by_rows, m, n, K, C.itemsize)
-    if is_thin(a_by_rows, b_by_rows, m, n, K, C.itemsize):
-        if turned:
-            m, n = n, m
-        columns = n if threads == 1 else cut(n, 2 * L, n, threads)
-        across = ceil_div(n, max(columns, 1))
-        size = thin_plan(m, columns, K, a_by_rows if turned else b_by_rows, C)[-1]
-        return across if m else m, size, none, turned, np.intp(TILE_ROWS), columns, across, none, none, none
-    if threads == 1 and m * n <= 2**14:  # no divisions where they would be felt
-        rows, columns = ceil_div(m, TILE_ROWS) * TILE_ROWS, ceil_div(n, TILE_VECS * L) * TILE_VECS * L
-        across, tasks = np.intp(1), np.intp(min(m * n, 1))
-    else:
-        rows, columns, across, tasks = _large_plan(m, n, L, C.itemsize, threads)
-    tall, wide = rows // TILE_ROWS, ceil_div(columns, TILE_VECS * L)
-    group = max(np.intp(1), min(tall, np.intp(GROUP // (BLOCK * TILE_ROWS * C.itemsize))))
-    sums = sums_of_block(a_by_rows, b_by_rows, n, K, C.itemsize)
-    block = min(K, terms_of_block(K, sums))
-    panel = sums * sum_apart(block, sums, np.intp(TILE_ROWS), L)
-    right = (group * panel + L * TILE_ROWS + 2 * L) // L * L
-    packed = wide if tall > 1 or K <= FEW_TERMS_BY_COLUMNS else np.intp(1)
-    held = K if are_few_columns(columns, K, C) else block
-    totals = right + packed * TILE_VECS * (held * L + L) + L * TILE_VECS * L
-    size = totals + ((tall * wide if block < K else 1) + 1) * _REGISTERS * L
-    return tasks, size, none, turned, rows, columns, across, group, right, totals
-
-
-@inlined
-def larger(one, other):
-    """The sizes of the rooms for the tasks of two plans."""
-    return max(one[0], other[0]), max(one[1], other[1])
-
-
-@inlined
-def workspaces(sizes, workers, like):
-    """Elements of room for the numbers that workers share, for what else they share, and for the panels and totals of
-    each; and how far into it, if it starts at a multiple of 64 bytes, the first worker's part and each next one lie."""
-    L = lanes(like)
-    own, shared = sizes
-    start, apart = L + shared, (own + L - 1) // L * L
-    return start + workers * apart, start, apart
+PACK_A, UNPACKED_PANELS, PASSED = (False, 3, 2**18) if TILE_VECS > 1 else (True, 15, 2**17)
 
 
 @inlined
@@ -234,7 +58,7 @@ def blocks(
     tall, wide = ceil_div(m, TILE_ROWS), ceil_div(n, width)
     whole = wide - 1 if is_narrow(n - (wide - 1) * width, C) else wide
     unpacked = np.intp(0)
-    if _is_unpacked(B, b_by_rows, m):
+    if is_unpacked(B, b_by_rows, m):
         unpacked = n // width if n % L else wide
     pack_A = wide > UNPACKED_PANELS and (PACK_A or rows_meet(A))
     source, one = flat(A), np.intp(1)
@@ -268,7 +92,7 @@ def blocks(
                 else:
                     other = work, right, width, next_b
                     pack(B, b_by_rows, j, min(j0 + n - j, width), k0, terms, one, width, work, right)
-                totals = work, side, side + _REGISTERS * L + (p0 * wide + q) * next_t, next_t
+                totals = work, side, side + REGISTERS * L + (p0 * wide + q) * next_t, next_t
                 to = C, i, j, i0 + m, j0 + n
                 panels((down, across, wide), factor, other, block, totals, to, bias, accumulate)
                 q += across
@@ -287,14 +111,14 @@ def tiled_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work
     if a_by_rows:
         apart, step = step, apart
     sums = sums_of_block(a_by_rows, b_by_rows, N, K, C.itemsize)
-    few = _are_few_terms(b_by_rows, m, n, K, C.itemsize)
+    few = are_few_terms(b_by_rows, m, n, K, C.itemsize)
     if b_by_rows and rows_meet(B) and m > TILE_ROWS:  # else B is read but once
         few = few and K <= FEW_TERMS_OF_MEETING
     if few and b_by_rows and not accumulate:
         few_terms(flat(A), i0 * apart, step, apart, flat(B), j0, B.shape[1], K, C, i0, m, j0, n, bias)
     elif few and not accumulate:
         few_terms_by_columns(flat(A), i0 * apart, step, apart, B, K, C, i0, m, j0, n, bias, work, right)
-    elif are_few_columns(task_columns, K, C) and not _is_unpacked(B, b_by_rows, m):
+    elif are_few_columns(task_columns, K, C) and not is_unpacked(B, b_by_rows, m):
         factors = flat(A), i0 * apart, step, apart, B, b_by_rows, K, sums
         few_columns(*factors, C, i0, m, j0, n, bias, accumulate, work, right, totals)
     else:

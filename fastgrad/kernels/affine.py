@@ -11,18 +11,9 @@ from numba import prange
 from ._arrays import borrowed, compact, flag, flat, give_back
 from ._jit import ARITHMETIC, device, inlined, kernel
 from ._loads import load_masked, store_masked
-from ._product import (
-    PRODUCT_PARTS,
-    ceil_div,
-    count_anew,
-    first_absent_of_product,
-    larger,
-    plan,
-    product,
-    product_tasks,
-    take_number,
-    workspaces,
-)
+from ._pack import ceil_div
+from ._plan import larger, plan, workspaces
+from ._product import PRODUCT_PARTS, count_anew, first_absent_of_product, product, product_tasks, take_number
 from ._signature import Signature
 from ._simd import first_of, lanes, repeated, splat
 from ._tile import BLOCK, TILE_VECS

@@ -10,7 +10,8 @@ from numba import prange
 from ._arrays import as_rows, borrowed, compact, flag, give_back, some_rows
 from ._jit import ARITHMETIC, anything, device, kernel
 from ._loss_rows import INDEX_TARGETS, PROBABILITY_TARGETS, SMOOTHED_TARGETS, span
-from ._product import PRODUCT_PARTS, count_anew, larger, plan, workspaces
+from ._plan import larger, plan, workspaces
+from ._product import PRODUCT_PARTS, count_anew
 from ._signature import Signature
 from .affine import affine_tasks, first_absent_of_affine, first_absent_of_vjp, strip_count, vjp_tasks
 from .cross_entropy import MEAN, in_range, reduce, reduced
