@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from problems import DTYPES, assert_same_bits, assert_within, long_sizes, seeds, sizes, tolerance
 
-from fastgrad.kernels._plan import plan, workspaces
+from fastgrad.kernels._plan import WORKSPACE, plan, workspaces
 from fastgrad.kernels._product import PRODUCT_PARTS, count_anew, product
 from fastgrad.kernels._thin import CACHE_WAY, FEW_ROWS
 
@@ -18,7 +18,7 @@ _GUARD = 4096  # elements on either side
 def run(A, a_by_rows, B, b_by_rows, C, bias, accumulate, threads, backwards):
     """Every task of C (+)= A B + bias one after the other, in any order that workers may finish them in, each in the
     same workspace, which is returned with where guards begin: before and behind the room of a worker."""
-    cuts = plan(C, A.shape[0] if a_by_rows else A.shape[1], a_by_rows, b_by_rows, threads)
+    cuts = plan(C, A.shape[0] if a_by_rows else A.shape[1], a_by_rows, b_by_rows, threads, WORKSPACE)
     size, start, _ = workspaces(cuts[1:3], 1, C)
     work = np.full(size + 2 * _GUARD, C.dtype.type(7))
     count_anew(work)
@@ -29,6 +29,26 @@ def run(A, a_by_rows, B, b_by_rows, C, bias, accumulate, threads, backwards):
             task = np.intp(stop - 1 - (place - first) if backwards else place)
             product(A, a_by_rows, B, b_by_rows, C, bias, accumulate, cuts, task, work, start + _GUARD)
     return work, start, start + _GUARD + cuts[1]
+
+
+@numba.njit
+def bytes_of_workspace(C, K, a_by_rows, b_by_rows, threads):
+    cuts = plan(C, K, a_by_rows, b_by_rows, threads, WORKSPACE)
+    return workspaces(cuts[1:3], min(threads, cuts[0]), C)[0] * C.itemsize
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("threads", [1, 2, 8])
+def test_no_workspace_is_larger_than_it_may_be(dtype, threads):
+    """Of any shape: long and narrow ones, too, whose totals and last rows are the whole of it."""
+    rng = np.random.default_rng(threads)
+    shapes = [(2, 60_000, 3000), (3, 40_000, 2000), (3, 21_000, 2000), (4, 30_000, 1500), (64, 2000, 2000)]
+    shapes += [tuple(np.exp2(rng.uniform(4, 12.5, 3)).astype(int)) for _ in range(500)]
+    for m, n, K in shapes:
+        for shape in ((m, n), (n, m)):
+            for a_by_rows, b_by_rows in ((False, False), (False, True), (True, True)):
+                C = np.empty(shape, dtype)
+                assert bytes_of_workspace(C, K, a_by_rows, b_by_rows, threads) <= 2**24, (shape, K)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -14,7 +14,7 @@ from ._thin import rows_meet, thin_plan
 from ._tile import BLOCK, SUMS, TILE_ROWS, TILE_VECS
 from ._vec import VECTOR_BYTES
 
-WORKSPACE = 2**24  # bytes for panels and totals, over all threads
+WORKSPACE = 2**24  # bytes for panels and totals, over all threads, or less
 GROUP = 2**18  # bytes of A's panels that are packed at a time: half as many cost 2 %, twice as many gain nothing
 # UNPACKED_ROWS or less do not pay for packing B, of up to UNPACKED_BYTES; UNPACKED_MORE times as many, for packing a B
 # half as large, unless its rows meet in one place of the caches: dX of 24 × 784 × 256 takes 0.84 times as long. Strips
@@ -47,9 +47,10 @@ def cut(size, step, most, pieces):
 
 
 @device
-def _large_plan(m, n, L, itemsize, threads):
+def _large_plan(m, n, L, itemsize, threads, workspace):
     """Rows and columns of a task, tasks across, tasks in all."""
-    most = WORKSPACE // (threads * itemsize * 2)  # elements of the totals: the panels take less than as much again
+    # Elements of the totals: B's panels, beside those of A, take less than as much again.
+    most = max(workspace // threads - 2 * GROUP, GROUP) // (2 * itemsize)
     # Each piece of the columns reads all of A, and each piece of the rows all of B: with more columns than rows, these
     # are cut. A third of dW of 1000 × 3000 × 500 was reading B twice.
     pieces = np.intp(1)
@@ -130,11 +131,11 @@ def is_unpacked(B, b_by_rows, m):
 
 
 @device
-def plan(C, K, a_by_rows, b_by_rows, threads):
-    """How C, of sums of K terms, which are the rows of either factor or are not, is cut into tasks: as large as the
-    workspace allows, so that packing is seldom, but one a thread. (tasks in all, size of a worker's room and of that
-    which workers share; whether Cᵀ is computed in place of C; rows and columns of a task, tasks across, panels of A at
-    a time or 0 of few rows, where in the room the panels of B and the totals start; or as `tall_plan` has them)
+def plan(C, K, a_by_rows, b_by_rows, threads, workspace):
+    """How C, of sums of K terms, which are the rows of either factor or are not, is cut into tasks: as large as so many
+    bytes of workspace allow, so that packing is seldom, but one a thread. (tasks in all, size of a worker's room and of
+    that which workers share; whether Cᵀ is computed in place of C; rows and columns of a task, tasks across, panels of
+    A at a time or 0 of few rows, where in the room the panels of B and the totals start; or as `tall_plan` has them)
     """
     compact()
     (m, n), L, none = C.shape, lanes(C), np.intp(0)
@@ -152,7 +153,7 @@ def plan(C, K, a_by_rows, b_by_rows, threads):
         rows, columns = ceil_div(m, TILE_ROWS) * TILE_ROWS, ceil_div(n, TILE_VECS * L) * TILE_VECS * L
         across, tasks = np.intp(1), np.intp(min(m * n, 1))
     else:
-        rows, columns, across, tasks = _large_plan(m, n, L, C.itemsize, threads)
+        rows, columns, across, tasks = _large_plan(m, n, L, C.itemsize, threads, workspace)
     tall, wide = rows // TILE_ROWS, ceil_div(columns, TILE_VECS * L)
     group = max(np.intp(1), min(tall, np.intp(GROUP // (BLOCK * TILE_ROWS * C.itemsize))))
     sums = sums_of_block(a_by_rows, b_by_rows, n, K, C.itemsize)

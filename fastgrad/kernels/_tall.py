@@ -18,7 +18,7 @@ from ._pack import ceil_div, finish, pack
 from ._panels import FEW, MEDIUM, NARROW, TILE
 from ._parts import part
 from ._simd import first, lanes, splat
-from ._thin import CACHE_WAY, FEW_ROWS, TASK, add_by_rows, rows_meet
+from ._thin import CACHE_WAY, FEW_ROWS, TASK, add_by_rows
 from ._tile import (
     BLOCK,
     TILE_ROWS,
@@ -84,6 +84,16 @@ def _blocks_of_task(m, n, L):
 
 
 @device
+def _rows_of_run(rows, columns, itemsize):
+    """How many rows of B, of so many columns, a run has for so many rows of C."""
+    if columns * itemsize % CACHE_WAY == 0:
+        return np.intp(_RUN_OF_MEETING)
+    if rows > _MANY:
+        return np.intp(_RUN_OF_MANY)
+    return min(np.intp(_RUN_OF_MANY), max(np.intp(_RUN), _RUN_BYTES // (columns * itemsize)))
+
+
+@device
 def tall_plan(m, n, K, threads, L, itemsize):
     """Tasks, elements of each worker's room, of the room they share; whether Cᵀ is computed in place of C; slots, each
     for the sums of a task, the size of those of one block, and how far apart their rows are"""
@@ -92,12 +102,18 @@ def tall_plan(m, n, K, threads, L, itemsize):
     stride = ceil_div(columns, L) * L
     if stride * itemsize % CACHE_WAY == 0:
         stride += L
-    size, together = ceil_div(rows, TILE_ROWS) * TILE_ROWS * stride, _blocks_of_task(m, n, L)
+    size = stride * (ceil_div(rows, TILE_ROWS) * TILE_ROWS if rows > _TWO else FEW_ROWS)
+    together = _blocks_of_task(m, n, L)
     tasks, slots = ceil_div(K, together * BLOCK), np.intp(1)
     if threads > 1:
         slots = min(tasks, np.intp(_SLOTS), max(_SLOT_BYTES // (together * size * itemsize), threads))
-    own = max(_RUN_OF_MANY * stride, 2 * BLOCK + 2 * L)
-    return tasks, own, (slots * together + 1) * size, turned, slots, size, stride
+    own, shared = 2 * BLOCK + 2 * L, (slots * together + 1) * size
+    copied = _rows_of_run(rows, columns, itemsize) * stride
+    if columns < L:  # the last rows are copied: of less than a vector, by two tasks at the same time
+        own = max(own, copied)
+    else:
+        shared += copied
+    return tasks, own, shared, turned, slots, size, stride
 
 
 @device
@@ -147,16 +163,12 @@ def _ends_behind(B, stop):
 
 
 @device
-def _sums_of_block(A, B, k0, stop, work, t, stride, own):
+def _sums_of_block(A, B, k0, stop, work, t, stride, spare):
     """work[t + p stride + q] = Σ_k A[k, p] B[k, q] from k0 to stop"""
     compact()
     L, zeros = lanes(B), splat(B, 0)
     columns, rows = B.shape[1], A.shape[1]
-    run = np.intp(_RUN_OF_MANY)
-    if rows <= _MANY:
-        run = min(run, max(np.intp(_RUN), _RUN_BYTES // (columns * B.itemsize)))
-    if rows_meet(B):
-        run = np.intp(_RUN_OF_MEETING)
+    run = _rows_of_run(rows, columns, B.itemsize)
     for k in range(k0, stop, run):
         terms, opens = min(run, stop - k), k == k0
         source, start, apart = flat(B), k * columns, columns
@@ -164,8 +176,8 @@ def _sums_of_block(A, B, k0, stop, work, t, stride, own):
             for row in range(terms):
                 for q in range(0, columns, L):
                     value = load_masked(B, (k + row, q), first(B, columns - q), zeros)
-                    store(work, own + row * stride + q, value)
-            source, start, apart = work, own, stride
+                    store(work, spare + row * stride + q, value)
+            source, start, apart = work, spare, stride
         for q in range(0, columns, tile_width(TILE, B)):
             vectors = min(ceil_div(columns - q, L), TILE_VECS)
             for p in range(0, rows, TILE_ROWS):
@@ -193,7 +205,7 @@ def _blocks_side_by_side(shape, A, B, k0, work, t, size, stride):
 
 
 @device
-def _sums_of_task(A, B, k0, stop, together, work, t, size, stride, own):
+def _sums_of_task(A, B, k0, stop, together, work, t, size, stride, own, spare):
     """The same over all blocks from k0 to stop, for any number of columns"""
     compact()
     columns, rows = B.shape[1], A.shape[1]
@@ -202,7 +214,7 @@ def _sums_of_task(A, B, k0, stop, together, work, t, size, stride, own):
         add_by_rows(rows, work, own, stop - k0, flat(B), k0 * columns, columns, columns, t, t, stride, flag(True))
     elif together == 1 or stop - k0 < together * BLOCK or _ends_behind(B, stop):
         for k in range(k0, stop, BLOCK):
-            _sums_of_block(A, B, k, min(k + BLOCK, stop), work, t + (k - k0) // BLOCK * size, stride, own)
+            _sums_of_block(A, B, k, min(k + BLOCK, stop), work, t + (k - k0) // BLOCK * size, stride, spare)
     elif columns <= tile_width(_BLOCKS_OF_FOUR, B):
         _blocks_side_by_side(_BLOCKS_OF_FOUR, A, B, k0, work, t, size, stride)
     else:
@@ -239,10 +251,11 @@ def tall_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work,
         A, B = B, A
     K, slot, together = A.shape[0], task % slots, _blocks_of_task(A.shape[1], B.shape[1], L)
     totals, first_slot = L, L + size
+    spare = left if B.shape[1] < L else first_slot + slots * together * size
     while task - add_to(work, _ADDED, 0) >= slots:
         pass  # the slot is still in use: a worker, which the system keeps from running, has a task as old
     k0, t = task * together * BLOCK, first_slot + slot * together * size
-    _sums_of_task(A, B, k0, min(k0 + together * BLOCK, K), together, work, t, size, stride, left)
+    _sums_of_task(A, B, k0, min(k0 + together * BLOCK, K), together, work, t, size, stride, left, spare)
     add_to(work, _FILLED, 1 << slot)
     missed, done = np.intp(1 if add_to(work, _ADDING, 1) == 0 else 0), False
     while missed > 0:  # blocks may be finished while others are added: who adds looks once more before it leaves

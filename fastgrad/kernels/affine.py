@@ -12,7 +12,7 @@ from ._arrays import borrowed, compact, flag, flat, give_back
 from ._jit import ARITHMETIC, device, inlined, kernel
 from ._loads import load_masked, store_masked
 from ._pack import ceil_div
-from ._plan import larger, plan, workspaces
+from ._plan import WORKSPACE, larger, plan, workspaces
 from ._product import PRODUCT_PARTS, count_anew, first_absent_of_product, product, product_tasks, take_number
 from ._signature import Signature
 from ._simd import first_of, lanes, repeated, splat
@@ -72,7 +72,7 @@ def affine_tasks(X, W, b, Y, accumulate, cuts, work, own):
 @kernel(AFFINE, cost=_MULTIPLY_ADD, parts=PRODUCT_PARTS, first_absent=_first_absent_of_affine)
 def affine(X, W, b, Y, accumulate, threads):
     """Y[r, s] (+)= Σ_k X[r, k] W[s, k] + b[s]"""
-    cuts = plan(Y, X.shape[1], flag(False), flag(False), threads)
+    cuts = plan(Y, X.shape[1], flag(False), flag(False), threads, WORKSPACE)
     workers = min(threads, cuts[0])
     room, start, apart = workspaces(cuts[1:3], workers, Y)
     work = borrowed(Y, room)
@@ -85,7 +85,7 @@ def affine(X, W, b, Y, accumulate, threads):
 @kernel(AFFINE_DX, cost=_MULTIPLY_ADD, parts=PRODUCT_PARTS, first_absent=_first_absent_of_dx)
 def affine_dx(dY, W, dX, accumulate, threads):
     """dX[i, j] (+)= Σ_s dY[i, s] W[s, j]"""
-    cuts = plan(dX, dY.shape[1], flag(False), flag(True), threads)
+    cuts = plan(dX, dY.shape[1], flag(False), flag(True), threads, WORKSPACE)
     workers = min(threads, cuts[0])
     room, start, apart = workspaces(cuts[1:3], workers, dX)
     work = borrowed(dX, room)
@@ -99,7 +99,7 @@ def affine_dx(dY, W, dX, accumulate, threads):
 @kernel(AFFINE_DW, cost=_MULTIPLY_ADD, parts=PRODUCT_PARTS, first_absent=_first_absent_of_dw)
 def affine_dw(dY, X, dW, accumulate, threads):
     """dW[i, j] (+)= Σ_r dY[r, i] X[r, j]"""
-    cuts = plan(dW, dY.shape[0], flag(True), flag(True), threads)
+    cuts = plan(dW, dY.shape[0], flag(True), flag(True), threads, WORKSPACE)
     workers = min(threads, cuts[0])
     room, start, apart = workspaces(cuts[1:3], workers, dW)
     work = borrowed(dW, room)
@@ -203,8 +203,8 @@ def vjp_tasks(dY, X, W, dX, dW, db, accumulate_dX, accumulate, cuts_dX, cuts_dW,
 @kernel(AFFINE_VJP, cost=2 * _MULTIPLY_ADD, parts=PRODUCT_PARTS, first_absent=_first_absent_of_vjp)
 def affine_vjp(dY, X, W, dX, dW, db, accumulate, threads):
     """dX[i, j] (+)= Σ_s dY[i, s] W[s, j];  dW[i, j] (+)= Σ_r dY[r, i] X[r, j];  db[i] (+)= Σ_r dY[r, i]"""
-    cuts_dX = plan(dX, dY.shape[1], flag(False), flag(True), threads)
-    cuts_dW = plan(dW, dY.shape[0], flag(True), flag(True), threads)
+    cuts_dX = plan(dX, dY.shape[1], flag(False), flag(True), threads, WORKSPACE)
+    cuts_dW = plan(dW, dY.shape[0], flag(True), flag(True), threads, WORKSPACE)
     workers = min(threads, cuts_dX[0] + cuts_dW[0] + strip_count(db))
     room, start, apart = workspaces(larger(cuts_dX[1:3], cuts_dW[1:3]), workers, dX)
     work = borrowed(dX, room)
@@ -218,7 +218,7 @@ def affine_vjp(dY, X, W, dX, dW, db, accumulate, threads):
 @kernel(AFFINE_JVP, cost=2 * _MULTIPLY_ADD, parts=PRODUCT_PARTS, first_absent=_first_absent_of_affine)
 def affine_jvp(X, W, dX, dW, db, dY, threads):
     """dY[r, s] = Σ_k dX[r, k] W[s, k] + db[s] + Σ_k X[r, k] dW[s, k], a missing tangent being of size 0"""
-    cuts = plan(dY, X.shape[1], flag(False), flag(False), threads)
+    cuts = plan(dY, X.shape[1], flag(False), flag(False), threads, WORKSPACE)
     workers = min(threads, cuts[0])
     room, start, apart = workspaces(cuts[1:3], workers, dY)
     work = borrowed(dY, room)

@@ -30,7 +30,7 @@ PROBABILITIES = Signature(
     "-> loss(...) dX(...,d)? dW(k,d)? db(k)?"
 )
 
-_ROOM = 11 * 2**20  # bytes of a block of logits; the products need about 4 MiB beside it
+_ROOM, _WORKSPACE = 11 * 2**20, 5 * 2**20  # bytes of a block of logits, and of what the products need beside it
 _SHARE = 0.03  # of all logits, where that is more
 SETTINGS = (_ROOM,)  # what the kernels take after the options
 
@@ -110,9 +110,9 @@ def _in_blocks(name, signature, accepts, targets):
             of_block = some_rows(target, first, stop), weight, *of_rows
             S = as_rows(memory, stop - first, k)
             dS = S if gradients else some_rows(S, 0, 0)
-            cuts = plan(S, d, flag(False), flag(False), threads)
-            cuts_dX = plan(dX_block, k, flag(False), flag(True), threads)
-            cuts_dW = plan(dW, stop - first, flag(True), flag(True), threads)
+            cuts = plan(S, d, flag(False), flag(False), threads, _WORKSPACE)
+            cuts_dX = plan(dX_block, k, flag(False), flag(True), threads, _WORKSPACE)
+            cuts_dW = plan(dW, stop - first, flag(True), flag(True), threads, _WORKSPACE)
             tasks = cuts_dX[0] + cuts_dW[0] + strip_count(db) if gradients else 0
             workers = min(threads, max(cuts[0], tasks))
             sizes = larger(cuts[1:3], larger(cuts_dX[1:3], cuts_dW[1:3]))
