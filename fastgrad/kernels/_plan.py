@@ -14,7 +14,7 @@ from ._thin import rows_meet, thin_plan
 from ._tile import BLOCK, SUMS, TILE_ROWS, TILE_VECS
 from ._vec import VECTOR_BYTES
 
-WORKSPACE = 2**24  # bytes for panels and totals, over all threads, or less
+WORKSPACE = 2**24  # bytes for panels and totals, over all threads
 GROUP = 2**18  # bytes of A's panels that are packed at a time: half as many cost 2 %, twice as many gain nothing
 # UNPACKED_ROWS or less do not pay for packing B, of up to UNPACKED_BYTES; UNPACKED_MORE times as many, for packing a B
 # half as large, unless its rows meet in one place of the caches: dX of 24 × 784 × 256 takes 0.84 times as long. Strips

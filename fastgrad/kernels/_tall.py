@@ -41,9 +41,10 @@ _FEW_OF_MEETING = 32  # the same where rows of B meet in one place of the caches
 # Of one or two rows, the tiles are loaded and stored as often as they have terms: with so many columns or more, whole
 # rows of B are added, as to other products of few rows, in two thirds of the time.
 _TWO, _WIDE = 2, 256
-# Of fewer columns, the sums of both rows are in registers, in tiles that repeat the only one. Tiles of three or four
-# rows less than `TILE`, for what is left, take 0.8 of the time for six rows, of medium width 0.6 for four.
+# Of fewer columns, the sums of both rows are in registers, in tiles that repeat the only one.
 _PAIR, _NARROW_PAIR = TileShape(_TWO, TILE_VECS), TileShape(_TWO, 1)
+# Smaller tiles for few rows, or what is left of more: of six rows, they take 0.8 of the time, of four, in two vectors,
+# 0.6.
 _MORE_ROWS = TILE_ROWS * 3 // 4
 _MORE, _MORE_MEDIUM = TileShape(_MORE_ROWS, TILE_VECS), TileShape(_MORE_ROWS, min(TILE_VECS, 2))
 _FEW_MEDIUM = TileShape(FEW_ROWS, min(TILE_VECS, 2))
