@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from problems import DTYPES, assert_same_bits, assert_within, dtypes, leads, seeds, sizes, tolerance
 from subprocesses import run
-from test_cross_entropy import BY_TORCH, LOGITS, TARGETS, WEIGHT
+from test_cross_entropy_cases import BY_TORCH, LOGITS, TARGETS, WEIGHT
 
 import fastgrad as fg
 from fastgrad import reference
