@@ -1,6 +1,5 @@
 """Cross-entropy of affine logits: as of the logits written out, in blocks of rows, and in little memory."""
 
-import importlib.util
 import itertools
 import re
 
@@ -10,13 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from problems import DTYPES, assert_same_bits, assert_within, dtypes, leads, seeds, sizes, tolerance
 from subprocesses import run
-from test_cross_entropy_cases import BY_TORCH, LOGITS, TARGETS, WEIGHT
+from test_cross_entropy_cases import BY_TORCH, HAS_TORCH, LOGITS, TARGETS, WEIGHT
 
 import fastgrad as fg
 from fastgrad import reference
 from fastgrad.kernels import linear_cross_entropy as kernels
-
-HAS_TORCH = importlib.util.find_spec("torch") is not None
 
 
 @pytest.fixture

@@ -76,10 +76,10 @@ def sums_of_block(a_by_rows, b_by_rows, n, K, itemsize):
     Columns of half a vector or less leave so many lanes idle that dots, which compute two at a time, pay for fewer
     terms: 9077 × 24 × 1 takes 0.43 of the time.
     """
-    few = n <= FEW_COLUMNS or n * itemsize <= VECTOR_BYTES // 2
-    along = not a_by_rows and (few or not b_by_rows)
+    half = n * itemsize <= VECTOR_BYTES // 2
+    along = not a_by_rows and (n <= FEW_COLUMNS or half or not b_by_rows)
     most = np.intp(FEW_TERMS_BY_COLUMNS)
-    if n * itemsize <= VECTOR_BYTES // 2:
+    if half:
         most = 3 * (1 + (n if n == 1 else ceil_div(n, 2) * 2)) * itemsize // 4
     return np.intp(SUMS if along and most < K else 1)
 

@@ -18,7 +18,7 @@ from ._pack import ceil_div, finish, pack
 from ._panels import FEW, MEDIUM, NARROW, TILE
 from ._parts import part
 from ._simd import first, lanes, splat
-from ._thin import CACHE_WAY, FEW_ROWS, TASK, add_by_rows
+from ._thin import FEW_ROWS, TASK, add_by_rows, meet
 from ._tile import (
     BLOCK,
     TILE_ROWS,
@@ -68,7 +68,7 @@ _SLOTS, _SLOT_BYTES = 32, 2**22  # so many, and of that size together, at most: 
 @device
 def is_tall(over_rows, m, n, K, itemsize):
     """Whether a product, whose terms are the rows of both factors or are not, is one of these."""
-    few = _FEW if max(m, n) * itemsize % CACHE_WAY else _FEW_OF_MEETING
+    few = _FEW_OF_MEETING if meet(max(m, n), itemsize) else _FEW
     return over_rows and K >= _LONG and 0 < min(m, n) <= few and m * n * itemsize <= _TOTALS
 
 
@@ -87,7 +87,7 @@ def _blocks_of_task(m, n, L):
 @device
 def _rows_of_run(rows, columns, itemsize):
     """How many rows of B, of so many columns, a run has for so many rows of C."""
-    if columns * itemsize % CACHE_WAY == 0:
+    if meet(columns, itemsize):
         return np.intp(_RUN_OF_MEETING)
     if rows > _MANY:
         return np.intp(_RUN_OF_MANY)
@@ -101,7 +101,7 @@ def tall_plan(m, n, K, threads, L, itemsize):
     turned = n < m
     rows, columns = (n, m) if turned else (m, n)
     stride = ceil_div(columns, L) * L
-    if stride * itemsize % CACHE_WAY == 0:
+    if meet(stride, itemsize):
         stride += L
     size = stride * (ceil_div(rows, TILE_ROWS) * TILE_ROWS if rows > _TWO else FEW_ROWS)
     together = _blocks_of_task(m, n, L)
@@ -132,9 +132,10 @@ def _add_run(shape, A, a, rows, B, b, apart, terms, far, step, work, t, stride, 
 
 
 @inlined
-def _add_run_of_tile(vectors, rows, left, right, target):
-    """_add_run in the tile that wastes least, for so many vectors and rows, or more rows"""
-    if TILE_VECS == 1 or vectors == TILE_VECS:
+def _add_run_of_tile(vectors, left, right, target):
+    """_add_run in the tile of so many vectors that wastes least of its rows"""
+    rows = left[2]
+    if TILE_VECS == 1 or vectors == TILE_VECS:  # of tiles of one vector, nothing else is compiled
         if rows <= _TWO:
             _add_run(_PAIR, *left, *right, *target)
         elif rows <= FEW_ROWS:
@@ -188,7 +189,7 @@ def _sums_of_block(A, B, k0, stop, work, t, stride, spare):
                     step = vectors * L
                 left = A, k * rows + p, rows - p
                 right = source, start + q, apart, terms, far, step
-                _add_run_of_tile(vectors, rows - p, left, right, (work, t + p * stride + q, stride, opens))
+                _add_run_of_tile(vectors, left, right, (work, t + p * stride + q, stride, opens))
 
 
 @device

@@ -55,9 +55,15 @@ _FEW_STRIP, _MANY_STRIP = TileShape(FEW_ROWS, TILE_ROWS * TILE_VECS // FEW_ROWS)
 
 
 @device
+def meet(columns, itemsize):
+    """Whether rows of so many elements lie a multiple of CACHE_WAY apart."""
+    return columns * itemsize % CACHE_WAY == 0
+
+
+@device
 def rows_meet(array):
-    """Whether rows of the array lie a multiple of CACHE_WAY apart."""
-    return array.shape[1] * array.itemsize % CACHE_WAY == 0
+    """Whether rows of the array do."""
+    return meet(array.shape[1], array.itemsize)
 
 
 @device
