@@ -11,7 +11,7 @@ from problems import DTYPES, arguments, assert_same_bits, assert_within, dtypes,
 
 import fastgrad as fg
 from fastgrad import reference
-from fastgrad.kernels import activations as kernels
+from fastgrad.kernels import _gated
 
 GELUS = ("none", "tanh")
 
@@ -76,7 +76,7 @@ def test_exponents_are_small_enough_for_scale(dtype):
     """Without AVX-512 it multiplies by two powers of two, which have to be normal numbers."""
     itemsize = np.dtype(dtype).itemsize
     silu, gelu, gelu_tanh = (
-        limit.values[itemsize][0] for limit in (kernels.SILU_LARGEST, kernels.GELU_LARGEST, kernels.GELU_TANH_LARGEST)
+        limit.values[itemsize][0] for limit in (_gated.SILU_LARGEST, _gated.GELU_LARGEST, _gated.GELU_TANH_LARGEST)
     )
     arguments = silu, gelu**2 / 2 + 1, 2 * math.sqrt(2 / math.pi) * (gelu_tanh + 0.044715 * gelu_tanh**3)
     assert max(arguments) / math.log(2) + 1 < -2 * np.finfo(dtype).minexp

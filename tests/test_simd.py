@@ -252,20 +252,21 @@ def test_several_vectors_with_one_mask(dtype, count, whole, some):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("count", [1, 2, 4, 8])
-def test_first_true(dtype, count):
+def test_first_true_and_whether_any_is(dtype, count):
     times = vec.Times(count)
-    first_true, load_masked, splat = across.first_true, loads.load_masked, simd.splat
+    any_true, first_true, load_masked, splat = across.any_true, across.first_true, loads.load_masked, simd.splat
 
     @numba.njit
     def run(x):
-        return first_true(load_masked(x, 0, times, splat(x, 0)) > 0.0)
+        mask = load_masked(x, 0, times, splat(x, 0)) > 0.0
+        return first_true(mask), any_true(mask)
 
     lanes = count * L[dtype]
-    assert run(np.zeros(lanes, dtype)) == lanes
+    assert run(np.zeros(lanes, dtype)) == (lanes, False)
     for place in range(lanes):
         x = np.zeros(lanes, dtype)
         x[place] = x[lanes - 1] = 1
-        assert run(x) == place
+        assert run(x) == (place, True)
 
 
 SOME_VECTORS = [

@@ -7,7 +7,7 @@ from llvmlite import ir
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from ._vec import I32, cpu_features, in_two, joined, taken
+from ._vec import I32, call, cpu_features, in_two, joined, taken
 
 _FLOAT, _ENTRIES = ir.FloatType(), 16
 
@@ -15,15 +15,32 @@ _FLOAT, _ENTRIES = ir.FloatType(), 16
 @intrinsic
 def looked_up(typingctx, index, table):
     """The entries of a table, a `Constant`, with these numbers, of which the last four bits count."""
-    entries, features = [_FLOAT(entry) for entry in table.values[4]], cpu_features()
-    look_up = _in_one if "avx512f" in features else _in_two if "avx2" in features else _from_memory
 
     def codegen(context, builder, sig, args):
-        starts = range(0, index.lanes, _ENTRIES)
-        vectors = [taken(builder, args[0], range(start, start + _ENTRIES)) for start in starts]
-        return joined(builder, [look_up(builder, entries, vector) for vector in vectors])
+        return _looked_up(builder, args[0], table.values[4])
 
     return index.as_floats(index, table), codegen
+
+
+@intrinsic
+def polynomial(typingctx, index, t, tables):
+    """c₀ + c₁ t + … + cₙ tⁿ by fused multiply-adds from cₙ on, with coefficients from a table for each, c₀ first."""
+
+    def codegen(context, builder, sig, args):
+        *others, total = (_looked_up(builder, args[0], table) for table in tables.values[4])
+        for coefficients in reversed(others):
+            total = call(builder, "llvm.fma.{}", total.type, [args[1], total, coefficients])
+        return total
+
+    return t(index, t, tables), codegen
+
+
+def _looked_up(builder, index, table):
+    entries, features = [_FLOAT(entry) for entry in table], cpu_features()
+    look_up = _in_one if "avx512f" in features else _in_two if "avx2" in features else _from_memory
+    starts = range(0, index.type.count, _ENTRIES)
+    vectors = [taken(builder, index, range(start, start + _ENTRIES)) for start in starts]
+    return joined(builder, [look_up(builder, entries, vector) for vector in vectors])
 
 
 def _moved(builder, name, entries, index):

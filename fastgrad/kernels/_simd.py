@@ -10,7 +10,7 @@ Vecs take + - * / << >> & | and comparisons, with each other or with a scalar, l
 import operator
 
 from llvmlite import ir
-from numba.core import types
+from numba.core import cgutils, types
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin
 
@@ -330,12 +330,12 @@ def horner(typingctx, x, coefficients):
 
 
 @intrinsic
-def of_dtype(typingctx, single, double, x):
-    """single(x) or double(x), by the dtype of x."""
-    function = single if x.itemsize == 4 else double
-    called = function.get_call_type(typingctx, (x,), {})
+def of_dtype(typingctx, single, double, *vectors):
+    """single(…) or double(…) of these vectors, by their dtype."""
+    function = single if vectors[0].itemsize == 4 else double
+    called = function.get_call_type(typingctx, vectors, {})
 
     def codegen(context, builder, sig, args):
-        return context.get_function(function, called)(builder, args[2:])
+        return context.get_function(function, called)(builder, cgutils.unpack_tuple(builder, args[2]))
 
-    return called.return_type(single, double, x), codegen
+    return called.return_type(single, double, types.BaseTuple.from_types(vectors)), codegen

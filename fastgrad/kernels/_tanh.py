@@ -5,7 +5,7 @@ moving lanes: half the time of the exponential and a division. float64 would nee
 """
 
 from ._jit import inlined
-from ._lookup import looked_up
+from ._lookup import looked_up, polynomial
 from ._math import at_most, exp_parts, with_sign
 from ._scale import scale_down
 from ._simd import absolute, bits, fma, of_dtype, select, splat
@@ -34,8 +34,8 @@ _INTERVALS = (
     (7.0, 0.99999833, 3.3312488e-06, -3.2812807e-06, 2.1767544e-06, -1.1897897e-06, 5.2287913e-07, -1.15763925e-07),
     (8.6643095, 0.99999994, 1.1921648e-07, -1.1932546e-07, 7.942911e-08, -3.8900836e-08, 1.655388e-08, -7.0549233e-09),
 )
-_TABLES = [Constant(entries, ()) for entries in zip(*_INTERVALS, *_INTERVALS[-1:] * 2, strict=True)]
-_CENTER, _AT_CENTER, _C1, _C2, _C3, _C4, _C5, _C6 = _TABLES
+_centers, *_coefficients = zip(*_INTERVALS, *_INTERVALS[-1:] * 2, strict=True)
+_CENTERS, _COEFFICIENTS = Constant(_centers, ()), Constant(tuple(_coefficients), ())
 
 
 @inlined
@@ -43,13 +43,8 @@ def _by_table(x):
     a = at_most(absolute(x), LARGEST)
     interval = (bits(a) >> splat(bits(a), _SHIFT)) - splat(bits(a), _FIRST)
     interval = select(interval > 0, interval, splat(interval, 0))
-    t = a - looked_up(interval, _CENTER)
-    p = fma(t, looked_up(interval, _C6), looked_up(interval, _C5))
-    p = fma(t, p, looked_up(interval, _C4))
-    p = fma(t, p, looked_up(interval, _C3))
-    p = fma(t, p, looked_up(interval, _C2))
-    p = fma(t, p, looked_up(interval, _C1))
-    return with_sign(x, fma(t, p, looked_up(interval, _AT_CENTER)))
+    t = a - looked_up(interval, _CENTERS)
+    return with_sign(x, polynomial(interval, t, _COEFFICIENTS))
 
 
 @inlined
