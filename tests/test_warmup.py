@@ -49,16 +49,16 @@ def test_it_compiles_what_is_missing_and_says_where():
 
 def test_a_bar_in_a_terminal():
     terminal, its_end = pty.openpty()
-    finished = subprocess.run(COMMAND, cwd=PACKAGE.parent, stdout=its_end, check=False)
-    os.close(its_end)
     text = b""
-    while True:
-        try:
-            text += os.read(terminal, 65536)
-        except OSError:  # all is read, and the other end closed
-            break
+    with subprocess.Popen(COMMAND, cwd=PACKAGE.parent, stdout=its_end) as process:
+        os.close(its_end)
+        while True:  # as it comes: a terminal takes few kilobytes before it is read
+            try:
+                text += os.read(terminal, 65536)
+            except OSError:  # all is read, and the other end closed
+                break
     os.close(terminal)
-    assert finished.returncode == 0
+    assert process.returncode == 0
     assert "━".encode() in text
     assert b"[1/" not in text
 
