@@ -30,6 +30,9 @@ from ._tile import (
 ROWS_AHEAD = 16 if TILE_VECS == 1 else 4
 
 TILE, FEW = TileShape(TILE_ROWS, TILE_VECS), TileShape(FEW_ROWS, TILE_VECS)  # few for what is left of the rows
+# For a few more rows than a tile has, if registers are enough; so many of them lie in a panel of A.
+HIGH_ROWS = 12 if TILE_VECS > 2 else TILE_ROWS
+HIGH, HIGH_PANEL = TileShape(HIGH_ROWS, min(TILE_VECS, 2)), -(-HIGH_ROWS // TURNED) * TURNED
 # For what is left of the columns, where it does not fill a tile, or few columns.
 MEDIUM, NARROW, SLIM = TileShape(TILE_ROWS, min(TILE_VECS, 2)), TileShape(TILE_ROWS, 1), TileShape(TILE_ROWS, 1, TURNED)
 
@@ -42,13 +45,14 @@ def block_of_tile(shape, A, a, hop_a, next_sum, apart, rows, B, b, stride, ahead
     fetched `ahead` elements before. The total of the sums so far is in work[side:].
     """
     width, hop_b = tile_width(shape, B), sums * stride
+    panel = HIGH_PANEL if tile_rows(shape) > TILE_ROWS else TILE_ROWS
     places, acc, stop = tile_places(shape, A, a, apart, rows), tile_zeros(B, shape), b + terms * stride
     # Two terms a turn: a fifth fewer instructions. A core takes as long with more, but not one that it shares: 512³
     # took a quarter longer there, 200³ a third. Four gain no more. In one loop for all, all take 4 to 6 % longer: LLVM
     # has one address for all rows of A, or one number that steps them, if it knows how far the next term is.
     for s in range(sums):
         for_a, for_b, last, acc = s * next_sum, b + s * stride, stop - hop_b, tile_zeros(B, shape)
-        if apart == 1 and (hop_a == TILE_ROWS or rows >= tile_rows(shape)):
+        if apart == 1 and (hop_a == panel or rows >= tile_rows(shape)):
             while for_b < last:
                 tile_prefetch(shape, B, for_b + ahead)
                 acc = tile_rank1(acc, A, a + for_a, None, rows, B, for_b)
@@ -94,11 +98,11 @@ def tiles(shape, grid, left, right, block, totals, target, bias, accumulate):
     compact()
     (down, across, wide), (terms, sums, opens, closes), (work, side, t, next_t) = grid, block, totals
     (A, a, hop_a, next_sum, apart, next_a), (B, b, stride, next_b), (C, i0, j0, i_end, j_end) = left, right, target
-    N, width = C.shape[1], TILE_VECS * lanes(C)
+    N, width = C.shape[1], max(tile_width(shape, C), lanes(C))
     plain = not accumulate and bias.size == 0
     # A strip of B as it lies touches few bytes of many pages, which the hardware does not see coming: while one passes,
     # the next is fetched.
-    ahead = ROWS_AHEAD * stride if stride == width else np.intp(width)
+    ahead = ROWS_AHEAD * stride if stride == TILE_VECS * lanes(C) else np.intp(width)
     for p in range(down):
         for q in range(across):
             i, j, total = i0 + p * TILE_ROWS, j0 + q * width, t + (p * wide + q) * next_t

@@ -6,12 +6,14 @@ import numpy as np
 
 from ._arrays import compact
 from ._few import are_few_columns
+from ._high import high_plan
 from ._jit import device, inlined
 from ._pack import ceil_div, sum_apart, terms_of_block
+from ._panels import HIGH, HIGH_ROWS
 from ._simd import lanes
 from ._tall import is_tall, tall_plan
-from ._thin import rows_meet, thin_plan
-from ._tile import BLOCK, SUMS, TILE_ROWS, TILE_VECS
+from ._thin import meet, rows_meet, thin_plan
+from ._tile import BLOCK, SUMS, TILE_ROWS, TILE_VECS, tile_width
 from ._vec import VECTOR_BYTES
 
 WORKSPACE = 2**24  # bytes for panels and totals, over all threads
@@ -100,20 +102,30 @@ def is_turned(a_by_rows, b_by_rows, m, n, K, itemsize):
 def is_thin(a_by_rows, b_by_rows, m, n, K, itemsize):
     """Whether a product is one of `_thin.py`."""
     if b_by_rows:
-        few = m <= TILE_ROWS and not are_few_terms(b_by_rows, m, n, K, itemsize)
+        few = m <= TILE_ROWS and not are_few_terms(b_by_rows, m, n, K, itemsize, False)
     else:
         few = m <= DOTS_ROWS and (a_by_rows or sums_of_block(a_by_rows, b_by_rows, n, K, itemsize) > 1)
     return few or is_turned(a_by_rows, b_by_rows, m, n, K, itemsize)
 
 
 @device
-def are_few_terms(b_by_rows, m, n, K, itemsize):
-    """Whether so few terms, for m rows and n columns, are a product of `few_terms` whatever else."""
+def is_high(b_by_rows, m, n, K, itemsize):
+    """Whether a product, which is none of those, is one of `_high.py`."""
+    few = are_few_terms(b_by_rows, m, n, K, itemsize, meet(n, itemsize))
+    return b_by_rows and TILE_ROWS < m <= HIGH_ROWS and n * itemsize > TILE_VECS * VECTOR_BYTES and not few
+
+
+@device
+def are_few_terms(b_by_rows, m, n, K, itemsize, met):
+    """Whether so few terms, for m rows and n columns, are a product of `few_terms` whatever else; rows of B may meet in
+    one place of the caches."""
     if not b_by_rows:
         return K <= FEW_TERMS_BY_COLUMNS and n * itemsize >= VECTOR_BYTES
     most = FEW_TERMS if m == 1 else FEW_TERMS_OF_LARGE
     if m > 2 and (m <= TILE_ROWS or K * n * itemsize <= FEW_BYTES):
         most = FEW_TERMS_BY_ROWS
+    if met and m > TILE_ROWS:  # else B is read but once
+        most = FEW_TERMS_OF_MEETING
     # Columns that fill no tile pay for packing, as those of more terms do, but not if they are whole vectors.
     least = TILE_VECS
     if n * itemsize % VECTOR_BYTES == 0 or (K <= FEW_TERMS and m <= UNPACKED_MORE * UNPACKED_ROWS):
@@ -135,7 +147,8 @@ def plan(C, K, a_by_rows, b_by_rows, threads, workspace):
     """How C, of sums of K terms, which are the rows of either factor or are not, is cut into tasks: as large as so many
     bytes of workspace allow, so that packing is seldom, but one a thread. (tasks in all, size of a worker's room and of
     that which workers share; whether Cᵀ is computed in place of C; rows and columns of a task, tasks across, panels of
-    A at a time or 0 of few rows, where in the room the panels of B and the totals start; or as `tall_plan` has them)
+    A at a time or 0 of few rows or −1 of a few more, where in the room the panels of B and the totals start; or as
+    `tall_plan` has them)
     """
     compact()
     (m, n), L, none = C.shape, lanes(C), np.intp(0)
@@ -149,6 +162,10 @@ def plan(C, K, a_by_rows, b_by_rows, threads, workspace):
         across = ceil_div(n, max(columns, 1))
         size = thin_plan(m, columns, K, a_by_rows if turned else b_by_rows, C)[-1]
         return across if m else m, size, none, turned, np.intp(TILE_ROWS), columns, across, none, none, none
+    if is_high(b_by_rows, m, n, K, C.itemsize):
+        columns = n if threads == 1 else cut(n, np.intp(tile_width(HIGH, C)), n, threads)
+        across, high = ceil_div(n, columns), high_plan(columns, K, C)
+        return across, high[-1], none, turned, np.intp(HIGH_ROWS), columns, across, np.intp(-1), none, none
     if threads == 1 and m * n <= 2**14:  # no divisions where they would be felt
         rows, columns = ceil_div(m, TILE_ROWS) * TILE_ROWS, ceil_div(n, TILE_VECS * L) * TILE_VECS * L
         across, tasks = np.intp(1), np.intp(min(m * n, 1))

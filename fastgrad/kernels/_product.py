@@ -18,12 +18,13 @@ import numpy as np
 
 from ._arrays import add_to, compact, flat
 from ._few import are_few_columns, few_columns, few_terms, few_terms_by_columns
+from ._high import high_task
 from ._jit import device, inlined
 from ._loads import store
 from ._pack import ceil_div, pack, sum_apart, terms_of_block
 from ._panels import is_narrow, panels
 from ._parts import absent, part
-from ._plan import FEW_TERMS_OF_MEETING, REGISTERS, are_few_terms, is_thin, is_turned, is_unpacked, sums_of_block
+from ._plan import REGISTERS, are_few_terms, is_high, is_thin, is_turned, is_unpacked, sums_of_block
 from ._simd import lanes, splat
 from ._tall import is_by_whole_rows, is_tall, tall_task
 from ._thin import TASK, THIN_PARTS, first_absent_of_thin, rows_meet, thin_task
@@ -111,9 +112,7 @@ def tiled_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work
     if a_by_rows:
         apart, step = step, apart
     sums = sums_of_block(a_by_rows, b_by_rows, N, K, C.itemsize)
-    few = are_few_terms(b_by_rows, m, n, K, C.itemsize)
-    if b_by_rows and rows_meet(B) and m > TILE_ROWS:  # else B is read but once
-        few = few and K <= FEW_TERMS_OF_MEETING
+    few = are_few_terms(b_by_rows, m, n, K, C.itemsize, rows_meet(B))
     if few and b_by_rows and not accumulate:
         few_terms(flat(A), i0 * apart, step, apart, flat(B), j0, B.shape[1], K, C, i0, m, j0, n, bias)
     elif few and not accumulate:
@@ -126,8 +125,8 @@ def tiled_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work
         blocks(*factors, C, i0, m, j0, n, bias, accumulate, work, left, right, totals, group)
 
 
-PRODUCT_PARTS = (tiled_task, thin_task, *THIN_PARTS, tall_task)
-_OF_TALL = len(PRODUCT_PARTS)
+PRODUCT_PARTS = (tiled_task, thin_task, *THIN_PARTS, tall_task, high_task)
+_OF_TALL, _OF_HIGH = len(PRODUCT_PARTS) - 1, len(PRODUCT_PARTS)
 
 
 @device
@@ -140,6 +139,8 @@ def first_absent_of_product(a_by_rows, b_by_rows, m, n, K, like):
         if not is_by_whole_rows(m, n):
             return 0
     elif not is_thin(a_by_rows, b_by_rows, m, n, K, like.itemsize):
+        if is_high(b_by_rows, m, n, K, like.itemsize):
+            return _OF_HIGH if absent(high_task, like) else 0
         return 1 if absent(tiled_task, like) else 0
     elif absent(thin_task, like):
         return 2
@@ -159,6 +160,8 @@ def product(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, l
         tall_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, left)
     elif group == 0:
         thin_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, left)
+    elif group < 0:
+        high_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, left)
     else:
         tiled_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, left)
 
