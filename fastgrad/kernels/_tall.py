@@ -18,7 +18,7 @@ from ._pack import ceil_div, finish, pack
 from ._panels import FEW, MEDIUM, NARROW, TILE
 from ._parts import part
 from ._simd import first, lanes, splat
-from ._thin import FEW_ROWS, TASK, add_by_rows, meet
+from ._thin import FEW_ROWS, MORE_ROWS, TASK, add_by_rows, meet
 from ._tile import (
     BLOCK,
     TILE_ROWS,
@@ -45,8 +45,7 @@ _TWO, _WIDE = 2, 256
 _PAIR, _NARROW_PAIR = TileShape(_TWO, TILE_VECS), TileShape(_TWO, 1)
 # Smaller tiles for few rows, or what is left of more: of six rows, they take 0.8 of the time, of four, in two vectors,
 # 0.6.
-_MORE_ROWS = TILE_ROWS * 3 // 4
-_MORE, _MORE_MEDIUM = TileShape(_MORE_ROWS, TILE_VECS), TileShape(_MORE_ROWS, min(TILE_VECS, 2))
+_MORE, _MORE_MEDIUM = TileShape(MORE_ROWS, TILE_VECS), TileShape(MORE_ROWS, min(TILE_VECS, 2))
 _FEW_MEDIUM = TileShape(FEW_ROWS, min(TILE_VECS, 2))
 # One row of columns that fill no more than two vectors, or two of one, leaves each sum waiting four cycles for each of
 # its terms: so many blocks are summed side by side, in half to a third of the time. Of more, this takes as long or
@@ -140,14 +139,14 @@ def _add_run_of_tile(vectors, left, right, target):
             _add_run(_PAIR, *left, *right, *target)
         elif rows <= FEW_ROWS:
             _add_run(FEW, *left, *right, *target)
-        elif rows <= _MORE_ROWS:
+        elif rows <= MORE_ROWS:
             _add_run(_MORE, *left, *right, *target)
         else:
             _add_run(TILE, *left, *right, *target)
     elif vectors == 2:
         if rows <= FEW_ROWS:
             _add_run(_FEW_MEDIUM, *left, *right, *target)
-        elif rows <= _MORE_ROWS:
+        elif rows <= MORE_ROWS:
             _add_run(_MORE_MEDIUM, *left, *right, *target)
         else:
             _add_run(MEDIUM, *left, *right, *target)

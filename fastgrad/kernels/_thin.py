@@ -36,8 +36,9 @@ from ._tile import (
 from ._transpose import tile_store_turned, to_lines, to_rows
 
 CACHE_WAY = 4096  # bytes: what lies multiples of it apart meets in one set of the first cache, which holds few
-# So many rows, and TILE_ROWS where there are more, have sums of their own: for either, some loops are compiled.
-FEW_ROWS = 4 if TILE_ROWS % 4 == 0 else 2
+# So many rows, and TILE_ROWS where there are more, have sums of their own: for each, some loops are compiled. Six of
+# eight rows take 0.74 to 0.9 of the time of all eight.
+FEW_ROWS, MORE_ROWS = 4 if TILE_ROWS % 4 == 0 else 2, TILE_ROWS * 3 // 4
 _CHUNK = 8 * TILE_ROWS * TILE_VECS  # vectors of sums: eight strips that fill the registers
 
 _PLAN = (int, int, int, bool, int, int, int, int, int, int)
@@ -50,8 +51,10 @@ _ONE_SUM, _TWO_SUMS, _SOME_ROWS = TileShape(1, 1), TileShape(2, 1), TileShape(8,
 _SOME_ELEMENTS, _SOME_PAIRS = TileShape(8, 1), TileShape(16, 1)
 _SOME_TURNED = TileShape(4, 1)  # of so many rows or more, each piece of a column that is written is whole
 # More rows of sums in registers: strips of B as wide as these hold.
-_FEW, _MANY = TileShape(FEW_ROWS, 1), TileShape(TILE_ROWS, 1)
-_FEW_STRIP, _MANY_STRIP = TileShape(FEW_ROWS, TILE_ROWS * TILE_VECS // FEW_ROWS), TileShape(TILE_ROWS, TILE_VECS)
+_FEW, _MORE, _MANY = TileShape(FEW_ROWS, 1), TileShape(MORE_ROWS, 1), TileShape(TILE_ROWS, 1)
+_FEW_STRIP, _MORE_STRIP, _MANY_STRIP = (
+    TileShape(rows, TILE_ROWS * TILE_VECS // rows) for rows in (FEW_ROWS, MORE_ROWS, TILE_ROWS)
+)
 
 
 @device
@@ -70,7 +73,9 @@ def rows_meet(array):
 def _rows_at_a_time(m):
     if m <= 2:
         return m
-    return FEW_ROWS if m <= FEW_ROWS else TILE_ROWS
+    if m <= FEW_ROWS:
+        return np.intp(FEW_ROWS)
+    return np.intp(MORE_ROWS if m <= MORE_ROWS else TILE_ROWS)
 
 
 @device
@@ -168,6 +173,11 @@ def few_by_rows(work, a, terms, B, b, stride, columns, t, sums, width, opens):
 
 
 @part(*_BY_ROWS)
+def more_by_rows(work, a, terms, B, b, stride, columns, t, sums, width, opens):
+    _add_strips(_MORE, _MORE_STRIP, work, a, terms, B, b, stride, columns, t, width, opens)
+
+
+@part(*_BY_ROWS)
 def many_by_rows(work, a, terms, B, b, stride, columns, t, sums, width, opens):
     _add_strips(_MANY, _MANY_STRIP, work, a, terms, B, b, stride, columns, t, width, opens)
 
@@ -176,8 +186,10 @@ def many_by_rows(work, a, terms, B, b, stride, columns, t, sums, width, opens):
 def add_by_rows(m, work, a, terms, B, b, stride, columns, t, sums, width, opens):
     """The part for m rows beside a B by rows."""
     args = work, a, terms, B, b, stride, columns, t, sums, width, opens
-    if m > FEW_ROWS:
+    if m > MORE_ROWS:
         many_by_rows(*args)
+    elif m > FEW_ROWS:
+        more_by_rows(*args)
     elif m > 2:
         few_by_rows(*args)
     elif m > 1:
@@ -186,7 +198,7 @@ def add_by_rows(m, work, a, terms, B, b, stride, columns, t, sums, width, opens)
         one_by_rows(*args)
 
 
-THIN_PARTS = one_by_rows, two_by_rows, few_by_rows, many_by_rows, *DOTS_PARTS
+THIN_PARTS = one_by_rows, two_by_rows, few_by_rows, more_by_rows, many_by_rows, *DOTS_PARTS
 
 
 @device
@@ -194,9 +206,11 @@ def first_absent_of_thin(m, by_rows, like):
     """Which of the THIN_PARTS, counted from 1, m rows beside a B by rows or by columns need and is not linked, or 0"""
     if not by_rows:
         missing = first_absent_of_dots(m, like)
-        return 4 + missing if missing else 0
-    if m > FEW_ROWS:
-        missing = 4 * absent(many_by_rows, like)
+        return 5 + missing if missing else 0
+    if m > MORE_ROWS:
+        missing = 5 * absent(many_by_rows, like)
+    elif m > FEW_ROWS:
+        missing = 4 * absent(more_by_rows, like)
     elif m > 2:
         missing = 3 * absent(few_by_rows, like)
     elif m > 1:
