@@ -12,7 +12,7 @@ from ._pack import ceil_div, sum_apart, terms_of_block
 from ._panels import HIGH, HIGH_ROWS
 from ._simd import lanes
 from ._tall import is_tall, tall_plan
-from ._thin import meet, rows_meet, thin_plan
+from ._thin import FEW_ROWS, MORE_ROWS, meet, rows_meet, thin_plan
 from ._tile import BLOCK, SUMS, TILE_ROWS, TILE_VECS, tile_width
 from ._vec import VECTOR_BYTES
 
@@ -27,11 +27,12 @@ FEW_COLUMNS = 6  # or less, or half a vector: a B by rows is turned, to lie alon
 DOTS_ROWS = 18  # or less, where B lies along the sum, do not pay for transposing it
 DOTS_COLUMNS = 12  # or less: the same for A, or they leave many lanes idle
 # So many terms or less of a B by rows: C is written from end to end, and B is read where it is, once for each strip of
-# C; FEW_TERMS_OF_LARGE, if B has more than FEW_BYTES and C more than a few rows, or C two; FEW_TERMS, if C has one.
+# C; FEW_TERMS_OF_LARGE, if B has more than FEW_BYTES and C more than a few rows, or C two; FEW_TERMS, if C has one; and
+# FEW_TERMS_OF_MORE, if C has just more than a few, for which there are tiles that waste fewer lanes.
 # Packed, dX of 64 × 784 × 256 takes 1.13 times as long, of 33 × 1000 × 5 1.4 times. More than FEW_TERMS_OF_MEETING rows
 # of B that meet push each other out of the first cache: packed, dW of 24 × 1024 × 512 takes 0.4 times as long.
 FEW_TERMS_BY_ROWS, FEW_TERMS_OF_LARGE = (BLOCK, 128) if TILE_VECS > 1 else (48, 48)
-FEW_TERMS_OF_MEETING, FEW_BYTES = 8, 3 * 2**19
+FEW_TERMS_OF_MORE, FEW_TERMS_OF_MEETING, FEW_BYTES = 40, 8, 3 * 2**19
 # The same of a B by columns, which is transposed as a whole before.
 FEW_TERMS_BY_COLUMNS, FEW_TERMS = 48, 24
 
@@ -124,6 +125,8 @@ def are_few_terms(b_by_rows, m, n, K, itemsize, met):
     most = FEW_TERMS if m == 1 else FEW_TERMS_OF_LARGE
     if m > 2 and (m <= TILE_ROWS or K * n * itemsize <= FEW_BYTES):
         most = FEW_TERMS_BY_ROWS
+    if FEW_ROWS < m <= MORE_ROWS:
+        most = min(most, FEW_TERMS_OF_MORE)
     if met and m > TILE_ROWS:  # else B is read but once
         most = FEW_TERMS_OF_MEETING
     # Columns that fill no tile pay for packing, as those of more terms do, but not if they are whole vectors.
