@@ -1,9 +1,9 @@
-"""Products C[i, j] = Σ_k A[i, k] B[k, j] of nine to twelve rows, of a B by rows, in tiles of twelve rows.
+"""Products C[i, j] = Σ_k A[i, k] B[k, j] of nine to twelve rows, of a B by rows, in tiles of ten or twelve rows.
 
 B comes from the second cache at about the rate at which tiles of eight rows use it, so those of the few rows that are
-left would wait for it. Tiles of twelve rows read it once: dX of 9 × 1024 × 512 takes 0.72 of the time, of 12 × 300 ×
-300 0.82. Two of them for 17 to 24 rows take up to 1.15 times as long as three of eight. The order of summation is that
-of `_product.py`.
+left would wait for it. Tiles of more rows read it once: dX of 9 × 1024 × 512 takes 0.6 of the time, of 12 × 300 × 300
+0.82. Two of them for 17 to 24 rows take up to 1.15 times as long as three of eight. The order of summation is that of
+`_product.py`.
 """
 
 import numpy as np
@@ -11,33 +11,37 @@ import numpy as np
 from ._arrays import compact, flag, flat
 from ._jit import device
 from ._pack import ceil_div, pack
-from ._panels import HIGH, HIGH_PANEL, HIGH_ROWS, tiles
+from ._panels import HIGH_PANEL, tiles
 from ._parts import part
 from ._simd import lanes
 from ._thin import TASK, rows_meet
-from ._tile import BLOCK, tile_width
+from ._tile import BLOCK, TILE_ROWS, TILE_VECS, TileShape, tile_rows, tile_width
+
+HIGH_ROWS = 12 if TILE_VECS > 2 else TILE_ROWS  # or less; of registers of 32 bytes, there are too few
+_TEN, _TWELVE = TileShape(HIGH_ROWS - 2, min(TILE_VECS, 2)), TileShape(HIGH_ROWS, min(TILE_VECS, 2))
 
 
 @device
-def high_plan(n, K, like):
-    """Where in the workspace B's last columns and the totals start, and its size, for at most n columns."""
+def high_plan(n, K, threads, like):
+    """Columns of a task; where in the workspace B's last columns and the totals start, and its size."""
     compact()
-    L, width, terms = lanes(like), np.intp(tile_width(HIGH, like)), min(K, BLOCK)
+    L, width, terms = lanes(like), np.intp(tile_width(_TWELVE, like)), min(K, BLOCK)
+    columns = ceil_div(n, threads * width) * width
     right = terms * HIGH_PANEL + 2 * L
     totals = right + terms * width + 2 * L
-    return right, totals, totals + (ceil_div(n, width) + 1) * HIGH_ROWS * width
+    return columns, right, totals, totals + (columns // width + 1) * HIGH_ROWS * width
 
 
-@part(*TASK)
-def high_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, left):
-    """A task of a product of nine to twelve rows: some columns of C (+)= A B + bias."""
+@device
+def _in_tiles(shape, A, a_by_rows, B, C, bias, accumulate, j, j_end, work, left, right, side):
+    """Columns from j to j_end of C (+)= A B + bias"""
     compact()
-    (m, N), K, zero, one, most = C.shape, B.shape[0], np.intp(0), np.intp(1), plan[5]
-    j, width, j_end = task * most, np.intp(tile_width(HIGH, B)), min((task + 1) * most, N)
-    right, totals, _ = high_plan(most, K, C)
-    right, side, size = left + right, left + totals, HIGH_ROWS * width
-    apart, step = (one, A.shape[1]) if a_by_rows else (A.shape[1], one)
-    packed = rows_meet(A) or (a_by_rows and m < HIGH_ROWS)  # a tile reads twelve numbers side by side
+    (m, N), K, zero, one = C.shape, B.shape[0], np.intp(0), np.intp(1)
+    width, rows, of_panel = np.intp(tile_width(shape, B)), tile_rows(shape), np.intp(HIGH_PANEL)
+    apart, step, size = A.shape[1], one, rows * width
+    if a_by_rows:
+        apart, step = step, apart
+    packed = rows_meet(A) or (a_by_rows and m < rows)  # a tile reads so many numbers side by side
     whole, wide = (j_end - j) // width, ceil_div(j_end - j, width)
     last = j + whole * width
     for k0 in range(0, K, BLOCK):
@@ -45,12 +49,25 @@ def high_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work,
         block = terms, one, k0 == 0, k0 + BLOCK >= K
         factor = flat(A), k0 * step, step, zero, apart, zero
         if packed:
-            pack(A, a_by_rows, zero, m, k0, terms, one, np.intp(HIGH_PANEL), work, left)
-            factor = work, left, np.intp(HIGH_PANEL), zero, one, zero
+            pack(A, a_by_rows, zero, m, k0, terms, one, of_panel, work, left)
+            factor = work, left, of_panel, zero, one, zero
         other, sums, to = (flat(B), k0 * N + j, N, width), (work, side, side + size, size), (C, zero, j, m, j_end)
-        tiles(HIGH, (one, whole, wide), factor, other, block, sums, to, bias, accumulate)
+        tiles(shape, (one, whole, wide), factor, other, block, sums, to, bias, accumulate)
         if last < j_end:
             pack(B, flag(True), last, j_end - last, k0, terms, one, width, work, right)
             other, sums = (work, right, width, zero), (work, side, side + wide * size, size)
             to = C, zero, last, m, j_end
-            tiles(HIGH, (one, one, wide), factor, other, block, sums, to, bias, accumulate)
+            tiles(shape, (one, one, wide), factor, other, block, sums, to, bias, accumulate)
+
+
+@part(*TASK)
+def high_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, left):
+    """A task of a product of nine to twelve rows: some columns of C (+)= A B + bias."""
+    compact()
+    columns, right, totals = plan[5], plan[8], plan[9]
+    j, j_end = task * columns, min((task + 1) * columns, C.shape[1])
+    args = A, a_by_rows, B, C, bias, accumulate, j, j_end, work, left, left + right, left + totals
+    if C.shape[0] <= tile_rows(_TEN):
+        _in_tiles(_TEN, *args)
+    else:
+        _in_tiles(_TWELVE, *args)

@@ -30,9 +30,7 @@ from ._tile import (
 ROWS_AHEAD = 16 if TILE_VECS == 1 else 4
 
 TILE, FEW = TileShape(TILE_ROWS, TILE_VECS), TileShape(FEW_ROWS, TILE_VECS)  # few for what is left of the rows
-# For a few more rows than a tile has, if registers are enough; so many of them lie in a panel of A.
-HIGH_ROWS = 12 if TILE_VECS > 2 else TILE_ROWS
-HIGH, HIGH_PANEL = TileShape(HIGH_ROWS, min(TILE_VECS, 2)), -(-HIGH_ROWS // TURNED) * TURNED
+HIGH_PANEL = 2 * TURNED  # rows of A's panels for tiles that have more rows
 # For what is left of the columns, where it does not fill a tile, or few columns.
 MEDIUM, NARROW, SLIM = TileShape(TILE_ROWS, min(TILE_VECS, 2)), TileShape(TILE_ROWS, 1), TileShape(TILE_ROWS, 1, TURNED)
 

@@ -6,14 +6,13 @@ import numpy as np
 
 from ._arrays import compact
 from ._few import are_few_columns
-from ._high import high_plan
+from ._high import HIGH_ROWS, high_plan
 from ._jit import device, inlined
 from ._pack import ceil_div, sum_apart, terms_of_block
-from ._panels import HIGH, HIGH_ROWS
 from ._simd import lanes
 from ._tall import is_tall, tall_plan
 from ._thin import FEW_ROWS, MORE_ROWS, meet, rows_meet, thin_plan
-from ._tile import BLOCK, SUMS, TILE_ROWS, TILE_VECS, tile_width
+from ._tile import BLOCK, SUMS, TILE_ROWS, TILE_VECS
 from ._vec import VECTOR_BYTES
 
 WORKSPACE = 2**24  # bytes for panels and totals, over all threads
@@ -166,9 +165,9 @@ def plan(C, K, a_by_rows, b_by_rows, threads, workspace):
         size = thin_plan(m, columns, K, a_by_rows if turned else b_by_rows, C)[-1]
         return across if m else m, size, none, turned, np.intp(TILE_ROWS), columns, across, none, none, none
     if is_high(b_by_rows, m, n, K, C.itemsize):
-        columns = n if threads == 1 else cut(n, np.intp(tile_width(HIGH, C)), n, threads)
-        across, high = ceil_div(n, columns), high_plan(columns, K, C)
-        return across, high[-1], none, turned, np.intp(HIGH_ROWS), columns, across, np.intp(-1), none, none
+        columns, right, totals, size = high_plan(n, K, threads, C)
+        across = ceil_div(n, columns)
+        return across, size, none, turned, np.intp(HIGH_ROWS), columns, across, np.intp(-1), right, totals
     if threads == 1 and m * n <= 2**14:  # no divisions where they would be felt
         rows, columns = ceil_div(m, TILE_ROWS) * TILE_ROWS, ceil_div(n, TILE_VECS * L) * TILE_VECS * L
         across, tasks = np.intp(1), np.intp(min(m * n, 1))
