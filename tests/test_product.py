@@ -94,6 +94,28 @@ def test_a_task_stays_in_its_workspace(
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rows", [9, 10, 11, 12])
+@pytest.mark.parametrize("a_by_rows", [False, True])
+def test_a_few_more_rows_than_a_tile_have_the_bits_that_each_has_alone(dtype, rows, a_by_rows):
+    """In tiles of ten or twelve rows, for one thread and two; 1024 terms lie in rows that meet in the caches."""
+    for part in PRODUCT_PARTS:
+        part.link(dtype)
+    rng = np.random.default_rng(rows)
+    for columns, terms in ((49, 1024), (64, 300), (65, 1030), (97, 257), (113, 512), (300, 260)):
+        B, nothing = rng.standard_normal((terms, columns)).astype(dtype), np.empty(0, dtype)
+        A = rng.standard_normal((terms, rows) if a_by_rows else (rows, terms)).astype(dtype)
+        together, alone = np.empty((rows, columns), dtype), np.empty((1, columns), dtype)
+        for threads in (1, 2):
+            work, before, behind = run(A, a_by_rows, B, True, together, nothing, False, threads, threads > 1)
+            assert (work[before : before + _GUARD] == 7).all()
+            assert (work[behind:] == 7).all()
+            for i in range(rows):
+                row = A[:, i : i + 1] if a_by_rows else A[i : i + 1]
+                run(np.ascontiguousarray(row), a_by_rows, B, True, alone, nothing, False, 1, False)
+                assert_same_bits(together[i], alone[0])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @given(
     shape=st.one_of(
         st.tuples(sizes(64, least=1), sizes(least=1)),

@@ -18,14 +18,14 @@ from ._thin import TASK, rows_meet
 from ._tile import BLOCK, TILE_ROWS, TILE_VECS, TileShape, tile_rows, tile_width
 
 HIGH_ROWS = 12 if TILE_VECS > 2 else TILE_ROWS  # or less; of registers of 32 bytes, there are too few
-_TEN, _TWELVE = TileShape(HIGH_ROWS - 2, min(TILE_VECS, 2)), TileShape(HIGH_ROWS, min(TILE_VECS, 2))
+TEN, TWELVE = TileShape(HIGH_ROWS - 2, min(TILE_VECS, 2)), TileShape(HIGH_ROWS, min(TILE_VECS, 2))
 
 
 @device
 def high_plan(n, K, threads, like):
     """Columns of a task; where in the workspace B's last columns and the totals start, and its size."""
     compact()
-    L, width, terms = lanes(like), np.intp(tile_width(_TWELVE, like)), min(K, BLOCK)
+    L, width, terms = lanes(like), np.intp(tile_width(TWELVE, like)), min(K, BLOCK)
     columns = ceil_div(n, threads * width) * width
     right = terms * HIGH_PANEL + 2 * L
     totals = right + terms * width + 2 * L
@@ -67,7 +67,7 @@ def high_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work,
     columns, right, totals = plan[5], plan[8], plan[9]
     j, j_end = task * columns, min((task + 1) * columns, C.shape[1])
     args = A, a_by_rows, B, C, bias, accumulate, j, j_end, work, left, left + right, left + totals
-    if C.shape[0] <= tile_rows(_TEN):
-        _in_tiles(_TEN, *args)
+    if C.shape[0] <= tile_rows(TEN):
+        _in_tiles(TEN, *args)
     else:
-        _in_tiles(_TWELVE, *args)
+        _in_tiles(TWELVE, *args)

@@ -18,7 +18,7 @@ _WIDTHS, _INTERVALS = Constant(_WIDTH, ()), Constant(1 / _WIDTH, ())
 _ROUNDER = Constant(1.5 * 2**23, ())  # what is added to it has an integral part in its last bits
 
 # For each, the coefficients of 1, t, t², … in functions of c + t, where c is its middle, by least squares of the error,
-# iterated until it is the same at all extremes: to 2⁻²⁷ of the function. Of Φ(−x):
+# weighted until it is the same at all extremes: to 2⁻²⁷ of the function before they are rounded. Of Φ(−x):
 _TAILS = (
     (0.5, -0.3989423, 8.5287555e-09, 0.06648999, 8.558448e-06, -0.010069865, 0.0005385167),
     (0.39752227, -0.38570687, 0.050096694, 0.059946448, -0.012242548, -0.008328851, 0.0019923728),

@@ -110,7 +110,7 @@ def is_thin(a_by_rows, b_by_rows, m, n, K, itemsize):
 
 @device
 def is_high(b_by_rows, m, n, K, itemsize):
-    """Whether a product, which is none of those, is one of `_high.py`."""
+    """Whether a product that is neither tall nor thin is one of `_high.py`."""
     few = are_few_terms(b_by_rows, m, n, K, itemsize, meet(n, itemsize))
     return b_by_rows and TILE_ROWS < m <= HIGH_ROWS and n * itemsize > TILE_VECS * VECTOR_BYTES and not few
 

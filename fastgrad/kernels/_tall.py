@@ -12,6 +12,7 @@ rows; while the strips of one run are read from the second cache, the next is fe
 import numpy as np
 
 from ._arrays import add_to, compact, flag, flat
+from ._high import TEN
 from ._jit import device, inlined
 from ._loads import load, load_masked, store
 from ._pack import ceil_div, finish, pack
@@ -47,9 +48,6 @@ _PAIR, _NARROW_PAIR = TileShape(_TWO, TILE_VECS), TileShape(_TWO, 1)
 # 0.6.
 _MORE, _MORE_MEDIUM = TileShape(MORE_ROWS, TILE_VECS), TileShape(MORE_ROWS, min(TILE_VECS, 2))
 _FEW_MEDIUM = TileShape(FEW_ROWS, min(TILE_VECS, 2))
-# Of nine or ten rows, which are one tile, strips of B are read once, in 0.8 to 1 of the time; tiles of twelve rows take
-# up to 1.3 times as long.
-_TEN = TileShape(10, 2) if TILE_VECS > 2 else TILE
 # One row of columns that fill no more than two vectors, or two of one, leaves each sum waiting four cycles for each of
 # its terms: so many blocks are summed side by side, in half to a third of the time. Of more, this takes as long or
 # longer.
@@ -173,9 +171,9 @@ def _sums_of_block(A, B, k0, stop, work, t, stride, spare):
     L, zeros = lanes(B), splat(B, 0)
     columns, rows = B.shape[1], A.shape[1]
     run, width = _rows_of_run(rows, columns, B.itemsize), np.intp(tile_width(TILE, B))
-    ten = TILE_ROWS < rows <= tile_rows(_TEN)
+    ten = TILE_ROWS < rows <= tile_rows(TEN)
     if ten:
-        width = np.intp(tile_width(_TEN, B))
+        width = np.intp(tile_width(TEN, B))
     for k in range(k0, stop, run):
         terms, opens = min(run, stop - k), k == k0
         source, start, apart = flat(B), k * columns, columns
@@ -189,8 +187,9 @@ def _sums_of_block(A, B, k0, stop, work, t, stride, spare):
             # The first tiles of each strip fetch the next run, from end to end; the others fetch what is there.
             vectors = min(ceil_div(columns - q, L), width // L)
             right, step = (source, start + q, apart, terms, (k + run) * columns + q * run), vectors * L
+            # Of nine or ten rows, strips are read once, in 0.8 to 1 of the time; of twelve, up to 1.3 times it.
             if ten and step == width:
-                _add_run(_TEN, A, k * rows, rows, *right, step, work, t + q, stride, opens)
+                _add_run(TEN, A, k * rows, rows, *right, step, work, t + q, stride, opens)
             else:
                 for p in range(0, rows, TILE_ROWS):
                     left, target = (A, k * rows + p, rows - p), (work, t + p * stride + q, stride, opens)
