@@ -43,6 +43,7 @@ def test_no_workspace_is_larger_than_it_may_be(dtype, threads):
     """Of any shape: long and narrow ones, too, whose totals and last rows are the whole of it."""
     rng = np.random.default_rng(threads)
     shapes = [(2, 60_000, 3000), (3, 40_000, 2000), (3, 21_000, 2000), (4, 30_000, 1500), (64, 2000, 2000)]
+    shapes += [(9, 200_000, 300), (12, 300_000, 900)]  # of nine to twelve rows
     shapes += [tuple(np.exp2(rng.uniform(4, 12.5, 3)).astype(int)) for _ in range(500)]
     for m, n, K in shapes:
         for shape in ((m, n), (n, m)):

@@ -1,7 +1,7 @@
 """Products C[i, j] = Σ_k A[i, k] B[k, j] of nine to twelve rows, of a B by rows, in tiles of ten or twelve rows.
 
 B comes from the second cache at about the rate at which tiles of eight rows use it, so those of the few rows that are
-left would wait for it. Tiles of more rows read it once: dX of 9 × 1024 × 512 takes 0.6 of the time, of 12 × 300 × 300
+left would wait for it. Tiles of more rows read it once: dX of 9 × 1024 × 512 takes 0.65 of the time, of 12 × 300 × 300
 0.82. Two of them for 17 to 24 rows take up to 1.15 times as long as three of eight. The order of summation is that of
 `_product.py`.
 """
@@ -22,14 +22,13 @@ TEN, TWELVE = TileShape(HIGH_ROWS - 2, min(TILE_VECS, 2)), TileShape(HIGH_ROWS, 
 
 
 @device
-def high_plan(n, K, threads, like):
-    """Columns of a task; where in the workspace B's last columns and the totals start, and its size."""
+def high_plan(columns, K, like):
+    """Where in the workspace B's last columns and the totals start, and its size, for so many columns."""
     compact()
     L, width, terms = lanes(like), np.intp(tile_width(TWELVE, like)), min(K, BLOCK)
-    columns = ceil_div(n, threads * width) * width
     right = terms * HIGH_PANEL + 2 * L
     totals = right + terms * width + 2 * L
-    return columns, right, totals, totals + (columns // width + 1) * HIGH_ROWS * width
+    return right, totals, totals + (ceil_div(columns, width) + 1) * HIGH_ROWS * width
 
 
 @device

@@ -2,8 +2,7 @@
 
 Up to x = 4 they are polynomials from a table, as tanh is: 0.6 and 0.5 of the time of the exponential and a division.
 Where of 32 numbers some are beyond, both are computed: 1.4 of the time, if it is a fifth of all. float64 would need
-twelve coefficients or twice the intervals: 0.65 to 0.75 of the time with AVX-512, 1.6 where some are beyond, and more
-than now with AVX2, which moves four lanes at a time.
+twelve coefficients: 0.65 to 0.75 of the time with AVX-512, 1.6 where some are beyond. AVX2 moves four lanes at a time.
 """
 
 from ._jit import inlined

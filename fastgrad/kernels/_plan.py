@@ -63,8 +63,10 @@ def _large_plan(m, n, L, itemsize, threads, workspace):
     columns = cut(n, L, np.intp(most**0.5), pieces)
     across = ceil_div(n, columns)
     # As many rows as there is room for: B is packed anew for each piece. Pieces of 256 rows of float64 took 3 to 5 %
-    # longer. But as many tasks for each thread: nine of 2000 × 2000 × 2000 took two threads as long as ten.
-    rows = cut(m, TILE_ROWS, most // columns, threads // gcd(threads, across))
+    # longer. But as many tasks for each thread: nine of 2000 × 2000 × 2000 took two threads as long as ten. Totals have
+    # room for whole tiles.
+    width = TILE_VECS * L
+    rows = cut(m, TILE_ROWS, most // (ceil_div(columns, width) * width), threads // gcd(threads, across))
     if ceil_div(m, rows) * across < threads:  # one row of tiles, of a sum over a tall array
         columns = cut(n, L, columns, threads)
         across = ceil_div(n, columns)
@@ -111,8 +113,9 @@ def is_thin(a_by_rows, b_by_rows, m, n, K, itemsize):
 @device
 def is_high(b_by_rows, m, n, K, itemsize):
     """Whether a product that is neither tall nor thin is one of `_high.py`."""
-    few = are_few_terms(b_by_rows, m, n, K, itemsize, meet(n, itemsize))
-    return b_by_rows and TILE_ROWS < m <= HIGH_ROWS and n * itemsize > TILE_VECS * VECTOR_BYTES and not few
+    if not b_by_rows or m <= TILE_ROWS or m > HIGH_ROWS or n * itemsize <= TILE_VECS * VECTOR_BYTES:
+        return False
+    return not are_few_terms(b_by_rows, m, n, K, itemsize, meet(n, itemsize))
 
 
 @device
@@ -165,8 +168,9 @@ def plan(C, K, a_by_rows, b_by_rows, threads, workspace):
         size = thin_plan(m, columns, K, a_by_rows if turned else b_by_rows, C)[-1]
         return across if m else m, size, none, turned, np.intp(TILE_ROWS), columns, across, none, none, none
     if is_high(b_by_rows, m, n, K, C.itemsize):
-        columns, right, totals, size = high_plan(n, K, threads, C)
-        across = ceil_div(n, columns)
+        # Half of the workspace is for totals.
+        columns = cut(n, 2 * L, np.intp(workspace // (2 * threads * HIGH_ROWS * C.itemsize)), threads)
+        across, (right, totals, size) = ceil_div(n, columns), high_plan(columns, K, C)
         return across, size, none, turned, np.intp(HIGH_ROWS), columns, across, np.intp(-1), right, totals
     if threads == 1 and m * n <= 2**14:  # no divisions where they would be felt
         rows, columns = ceil_div(m, TILE_ROWS) * TILE_ROWS, ceil_div(n, TILE_VECS * L) * TILE_VECS * L
