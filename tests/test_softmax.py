@@ -235,7 +235,7 @@ def test_where_out_starts_in_a_line_of_the_cache_changes_no_bit(function, dtype)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("k", [40, 300, 5000])
+@pytest.mark.parametrize("k", [7, 20, 40, 300, 5000, 70000])
 def test_arrays_larger_than_caches_change_no_bit(dtype, k):
     """Rows of 13 MB are fetched, and taken fewer at a time, or one after the other, unlike a few of them alone."""
     rng, n = np.random.default_rng(0), 13 * 2**20 // (k * np.dtype(dtype).itemsize)
@@ -244,6 +244,20 @@ def test_arrays_larger_than_caches_change_no_bit(dtype, k):
     for start in (0, n // 2, n - 9):
         rows = slice(start, start + 9)
         assert_same_bits(dS[rows], fg.softmax_vjp(dY[rows], Y[rows]))
+    assert_same_bits(fg.softmax_vjp(dY, Y, out=Y), dS)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    "function", [f for f in FUNCTIONS.values() if f.has_axis and f.signature.inplace], ids=lambda f: f.name
+)
+def test_each_row_is_one_threads(function, dtype):
+    """However many there are for each thread: in place, a row that two had worked on would be wrong."""
+    rng = np.random.default_rng(0)
+    for rows, k in ((33, 3000), (34, 3000), (37, 3000), (301, 300), (1025, 100), (3001, 35), (9001, 10)):
+        arguments = function.arguments(rng, dtype, (rows,), k=k)
+        result = function.call(fg, arguments)
+        assert_same_bits(function.call(fg, arguments, out=list(arguments.values())[-1]), result)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -69,11 +69,12 @@ def _work(rows, many, inputs, A, B, out, accumulate, short_rows, inner, part, pa
     turned = together * k if apart else 0  # elements of the rows of one array
     rooms = borrowed(A, 3 * turned)
     a, b, result = A, B, out
-    groups = ceil_div(n, together) if k else 0
-    start, stop = share(groups, part, parts)
-    for group in range(start, stop):
-        i = first_row = group * together
-        count = min(together, n - i)
+    at_once = together if apart or short_rows else 1  # that no two parts have rows of
+    start, stop = share(ceil_div(n, at_once) if k else 0, part, parts)
+    end = min(stop * at_once, n)
+    for first_row in range(start * at_once, end, together):
+        i = first_row
+        count = min(together, end - i)
         if apart:
             i, a, b = 0, some_rows(A, first_row, first_row + count), some_rows(B, first_row, first_row + count)
             if inner != 1:
