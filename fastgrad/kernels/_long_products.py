@@ -41,15 +41,27 @@ def _times_shifted(data, j, inside):
 
 
 # Bytes of an array from which on its rows are fetched: where all three no longer stay in the last cache. 2048 × 4000 of
-# float32 take 0.8 of the time, 512 × 1000 would take 1.1 times it.
+# float32 take 0.8 of the time, 512 × 1000 would take 1.1 times it. And the bytes of a row up to which they are: where
+# two rows and the next two stay in the second cache, as rows are read twice. 20 × 200000 would take 1.4 times the time.
 _FETCHED = 6 * 2**20 if "avx512f" in cpu_features() else 3 * 2**20
+_FETCHED_ROW = 2**18
+# So many bytes behind the row that is worked on: of 3 KB, half of the gain is lost, as of 12 or 32. Of 37593 × 133,
+# float32, rows that are fetched take two thirds of the time.
+_AHEAD = 6 * 2**10
 FEW = 14  # vectors
 
 
 @inlined
 def are_fetched(Y):
-    """Whether the arrays of softmax_product are so large."""
-    return Y.size * Y.itemsize > _FETCHED
+    """Whether the arrays of softmax_product are so large: twice that for short rows, which take longest to work out."""
+    large = 2 * _FETCHED if Y.shape[1] <= 2 * lanes(Y) else _FETCHED
+    return Y.size * Y.itemsize > large and Y.shape[1] * Y.itemsize <= _FETCHED_ROW
+
+
+@inlined
+def _rows_ahead(Y):
+    """How many rows behind the one that is worked on lies the one that is fetched."""
+    return max(1, _AHEAD // (Y.shape[1] * Y.itemsize))
 
 
 @inlined
@@ -84,11 +96,15 @@ def _product_of_few(vectors, G, Y, out, start, stop, T):
     same time. The vectors that may not be whole are worked out from the end of the row on, over those before: it takes
     less than a masked store. Of a row that does not fit into the registers, two are worked out at a time.
     """
-    inside, rest = first_of(vectors, Y, Y.shape[1]), not_whole(vectors)
-    end, ready = Y.shape[1] - width(rest, Y), start + 1 if are_fetched(Y) else stop
+    (n, k), inside, rest = Y.shape, first_of(vectors, Y, Y.shape[1]), not_whole(vectors)
+    fetched, ahead, end = are_fetched(Y), _rows_ahead(Y), k - width(rest, Y)
+    ready = start + 1 if fetched else stop
     for i in range(start, ready):
         T[i - start] = _shift_of_few(vectors, G, Y, i, inside)
     for i in range(start, stop):
+        if fetched and k > 2 * lanes(Y):  # shorter rows are worked out more slowly than they come
+            for A in (G, Y, out):
+                prefetch(vectors, A, (min(i + ahead, n - 1), 0))
         shift = T[i - start]
         mean = lane_sum(vector_dot(vectors, _row(Y, i, inside), _shifted_row(G, i, inside, shift)))
         if ready < stop:
@@ -130,12 +146,12 @@ def _product_of_many(fetched, G, Y, out, start, stop):
     typical are not, and the row is worked out anew by its mean; by G_m if that, rounded, would not be close enough.
     A row's shift is known before it is needed: 0.95 of the time.
     """
-    later_shift = _typical(G, start)
+    later_shift, ahead, last = _typical(G, start), _rows_ahead(Y), Y.shape[0] - 1
     for i in range(start, stop):
-        later = min(i + 1, Y.shape[0] - 1)  # to fetch from behind Y, where there may be no memory, takes long
+        later = min(i + ahead, last)  # to fetch from behind Y, where there may be no memory, takes long
         shift = splat(G, later_shift)
         mean, size = row_totals(_add_weighted_shift, (G, Y, i, shift, fetched, out), Y.shape[1])
-        later_shift = _typical(G, later)
+        later_shift = _typical(G, min(i + 1, last))
         if size - abs(mean) >= size / 4:
             along_row(_times_shifted, (G, Y, i, shift, splat(G, mean), fetched, later), out, i)
         else:
