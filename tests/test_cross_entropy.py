@@ -234,6 +234,22 @@ def test_a_mean_has_the_same_bits_for_any_number_of_threads(dtype):
                 assert_same_bits(tuple(map(np.asarray, result)), tuple(map(np.asarray, results[0])))
 
 
+@pytest.mark.parametrize("k", [7, 20, 100, 300, 5000])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_logits_larger_than_caches_change_no_bit(dtype, k):
+    """Rows of 13 MB are fetched, unlike a few of them alone: the losses, and the gradient, over the logits too."""
+    rng, n = np.random.default_rng(0), 13 * 2**20 // (k * np.dtype(dtype).itemsize)
+    S, target = rng.standard_normal((n, k)).astype(dtype), rng.integers(0, k, n)
+    loss, dS = fg.cross_entropy_value_and_grad(S, target, reduction="none")
+    assert_same_bits(fg.cross_entropy(S, target, reduction="none"), loss)
+    for start in (0, n // 2, n - 9):
+        rows = slice(start, start + 9)
+        few = fg.cross_entropy_value_and_grad(S[rows], target[rows], reduction="none")
+        assert_same_bits(few, (loss[rows], dS[rows]))
+    fg.cross_entropy_value_and_grad(S, target, reduction="none", out=S)
+    assert_same_bits(S, dS)
+
+
 def test_a_long_row_sums_without_drift():
     """100 000 equal terms: a running float32 sum would be off by hundreds of eps."""
     S = np.zeros(100_001, np.float32)

@@ -8,12 +8,13 @@ import numpy as np
 
 from ._across import lane, lane_sum, place_of_largest, vector_dot, vector_sum
 from ._arrays import compact, separate
+from ._fetch import are_large, fetch, row_ahead
 from ._jit import device, inlined
-from ._loads import element, load_masked, prefetch, store_masked
+from ._loads import element, load_masked, store_masked
 from ._long_rows import FOUR, SIX, THREE, TWO
 from ._simd import absolute, are_registers_for, first_of, fma, lanes, not_whole, only_known, read_anew, splat, width
 from ._sums import along_row, row_argmax, row_totals
-from ._vec import NONE, PAIR, Times, cpu_features
+from ._vec import NONE, PAIR, Times
 
 # How many vectors a row takes, beside those of `_long_rows.py`.
 SEVEN, EIGHT = Times(8, 6, 7), Times(8, 7)
@@ -24,7 +25,7 @@ TEN, TWELVE, FOURTEEN = Times(16, 8, 10), Times(16, 10, 12), Times(16, 12, 14)
 def _add_weighted_shift(total, size, data, j, inside):
     """Σ_j Y_j h_j and Σ_j Y_j |h_j|. So many vectors of `out` are fetched meanwhile, for each pair."""
     G, Y, i, shift, fetched, out = data
-    prefetch(fetched, out, (i, j))
+    fetch(fetched, (out,), i, j)
     y, h = load_masked(Y, (i, j), inside, splat(Y, 0)), shift - load_masked(G, (i, j), inside, shift)
     return fma(y, h, total), fma(y, absolute(h), size)
 
@@ -33,41 +34,19 @@ def _add_weighted_shift(total, size, data, j, inside):
 def _times_shifted(data, j, inside):
     """Y_j (mean − h_j). So many vectors of a later row are fetched meanwhile, for each pair."""
     G, Y, i, shift, mean, fetched, later = data
-    prefetch(fetched, Y, (later, j))
-    prefetch(fetched, G, (later, j))
+    fetch(fetched, (Y, G), later, j)
     zeros = splat(Y, 0)
     h = shift - load_masked(G, (i, j), inside, zeros)
     return load_masked(Y, (i, j), inside, zeros) * (mean - h)
 
 
-# Bytes of an array from which on its rows are fetched: where all three no longer stay in the last cache. 2048 × 4000 of
-# float32 take 0.8 of the time, 512 × 1000 would take 1.1 times it. And the bytes of a row up to which they are: where
-# two rows and the next two stay in the second cache, as rows are read twice. 20 × 200000 would take 1.4 times the time.
-_FETCHED = 6 * 2**20 if "avx512f" in cpu_features() else 3 * 2**20
-_FETCHED_ROW = 2**18
-# So many bytes behind the row that is worked on: of 3 KB, half of the gain is lost, as of 12 or 32. Of 37593 × 133,
-# float32, rows that are fetched take two thirds of the time.
-_AHEAD = 6 * 2**10
 FEW = 14  # vectors
-
-
-@inlined
-def are_fetched(Y):
-    """Whether the arrays of softmax_product are so large: twice that for short rows, which take longest to work out."""
-    large = 2 * _FETCHED if Y.shape[1] <= 2 * lanes(Y) else _FETCHED
-    return Y.size * Y.itemsize > large and Y.shape[1] * Y.itemsize <= _FETCHED_ROW
-
-
-@inlined
-def _rows_ahead(Y):
-    """How many rows behind the one that is worked on lies the one that is fetched."""
-    return max(1, _AHEAD // (Y.shape[1] * Y.itemsize))
 
 
 @inlined
 def are_together(Y):
     """Whether softmax_product takes a few rows together through each pass."""
-    return not are_fetched(Y) and Y.shape[1] <= FEW * lanes(Y)
+    return not are_large(Y) and Y.shape[1] <= FEW * lanes(Y)
 
 
 @inlined
@@ -96,15 +75,14 @@ def _product_of_few(vectors, G, Y, out, start, stop, T):
     same time. The vectors that may not be whole are worked out from the end of the row on, over those before: it takes
     less than a masked store. Of a row that does not fit into the registers, two are worked out at a time.
     """
-    (n, k), inside, rest = Y.shape, first_of(vectors, Y, Y.shape[1]), not_whole(vectors)
-    fetched, ahead, end = are_fetched(Y), _rows_ahead(Y), k - width(rest, Y)
-    ready = start + 1 if fetched else stop
+    k, inside, rest = Y.shape[1], first_of(vectors, Y, Y.shape[1]), not_whole(vectors)
+    large, end = are_large(Y), k - width(rest, Y)
+    ready = start + 1 if large else stop
     for i in range(start, ready):
         T[i - start] = _shift_of_few(vectors, G, Y, i, inside)
     for i in range(start, stop):
-        if fetched and k > 2 * lanes(Y):  # shorter rows are worked out more slowly than they come
-            for A in (G, Y, out):
-                prefetch(vectors, A, (min(i + ahead, n - 1), 0))
+        if large and k > 2 * lanes(Y):  # shorter rows are worked out more slowly than they come
+            fetch(vectors, (G, Y, out), row_ahead(Y, i, 1), 0)
         shift = T[i - start]
         mean = lane_sum(vector_dot(vectors, _row(Y, i, inside), _shifted_row(G, i, inside, shift)))
         if ready < stop:
@@ -146,9 +124,9 @@ def _product_of_many(fetched, G, Y, out, start, stop):
     typical are not, and the row is worked out anew by its mean; by G_m if that, rounded, would not be close enough.
     A row's shift is known before it is needed: 0.95 of the time.
     """
-    later_shift, ahead, last = _typical(G, start), _rows_ahead(Y), Y.shape[0] - 1
+    later_shift, last = _typical(G, start), Y.shape[0] - 1
     for i in range(start, stop):
-        later = min(i + ahead, last)  # to fetch from behind Y, where there may be no memory, takes long
+        later = row_ahead(Y, i, 1)
         shift = splat(G, later_shift)
         mean, size = row_totals(_add_weighted_shift, (G, Y, i, shift, fetched, out), Y.shape[1])
         later_shift = _typical(G, min(i + 1, last))
@@ -182,7 +160,7 @@ def softmax_product(G, Y, out, start, stop, T):
         _product_of_few(TWELVE, G, Y, out, start, stop, T)
     elif k <= FEW * L:
         _product_of_few(FOURTEEN, G, Y, out, start, stop, T)
-    elif are_fetched(Y):
+    elif are_large(Y):
         _product_of_many(PAIR, G, Y, out, start, stop)
     else:
         _product_of_many(NONE, G, Y, out, start, stop)

@@ -9,12 +9,13 @@ import numpy as np
 
 from ._across import first_true, lane_max, lane_sum, place_of_largest, vector_dot, vector_max, vector_sum
 from ._arrays import compact, flat
+from ._fetch import are_fetched, fetch, later_row, row_ahead
 from ._jit import device, inlined
 from ._loads import element, load_masked, store_masked
 from ._math import INFINITY, exp, exp_of_difference, expm1, log1p
 from ._simd import first, first_of, fma, kept, lanes, select, splat
 from ._sums import along_row, omit, row_argmax, row_max, row_total, row_totals, times
-from ._vec import Times
+from ._vec import PAIR, Times
 
 # How many vectors a row takes: a power of two, of which so many are whole, and others empty.
 TWO, THREE, FOUR = Times(2, 1), Times(4, 2, 3), Times(4, 3)
@@ -29,7 +30,8 @@ def row_exp(S, i, j, inside, largest):
 
 @inlined
 def _add_exp_into(total, data, j, inside):
-    S, Y, i, largest = data
+    S, Y, i, largest, later = data
+    fetch(PAIR, (S, Y), later, j)
     e = row_exp(S, i, j, inside, largest)
     store_masked(Y, (i, j), e, inside)
     return total + kept(e, inside)
@@ -40,7 +42,10 @@ def _softmax_of_few(vectors, S, Y, start, stop, T):
     """softmax for rows of so many vectors at most, without a pass to memory in between: half to two thirds of the time.
     The order of the sum is that of longer rows."""
     lowest, inside = -splat(S, INFINITY), first_of(vectors, S, S.shape[1])
+    fetched = are_fetched(S)
     for i in range(start, stop):
+        if fetched:
+            fetch(vectors, (S, Y), row_ahead(S, i, 1), 0)
         largest = splat(S, lane_max(vector_max(vectors, load_masked(S, (i, 0), inside, lowest))))
         e = kept(row_exp(S, i, 0, inside, largest), inside)
         inverse = 1 / lane_sum(vector_sum(vectors, e))
@@ -53,7 +58,8 @@ def _softmax_of_many(S, Y, start, stop, T):
     for i in range(start, stop):
         T[i - start] = row_max(S, i)
     for i in range(start, stop):
-        T[i - start] = 1 / row_total(_add_exp_into, (S, Y, i, splat(S, T[i - start])), k)
+        later = later_row(S, i, stop - start)
+        T[i - start] = 1 / row_total(_add_exp_into, (S, Y, i, splat(S, T[i - start]), later), k)
     for i in range(start, stop):
         along_row(times, (Y, i, splat(S, T[i - start])), Y, i)
 
@@ -101,18 +107,20 @@ def softmax_jacobian(Y, J, r):
 
 @inlined
 def add_other_exp(total, data, j, inside):
-    S, i, m, largest = data
+    S, i, m, largest, arrays, later = data
+    fetch(PAIR, arrays, later, j)
     return total + kept(omit(row_exp(S, i, j, inside, largest), j, m), inside)
 
 
 @inlined
-def _log_rests(S, start, count, T, M):
+def _log_rests(arrays, S, start, count, T, M):
     """T[r] = S_m and T[count + r] = log Σ_c exp(S_c − S_m), the largest term outside: log1p(Σ_{c≠m} exp(S_c − S_m))"""
     for r in range(count):
         M[r] = row_argmax(S, start + r)
         T[r] = element(S, (start + r, M[r]))
     for r in range(count):
-        T[count + r] = row_total(add_other_exp, (S, start + r, M[r], splat(S, T[r])), S.shape[1])
+        i, later = start + r, later_row(S, start + r, count)
+        T[count + r] = row_total(add_other_exp, (S, i, M[r], splat(S, T[r]), arrays, later), S.shape[1])
     for r in range(0, count, lanes(T)):
         inside = first(T, count - r)
         store_masked(T, count + r, log1p(load_masked(T, count + r, inside, splat(T, 0))), inside)
@@ -129,7 +137,7 @@ def log_softmax(S, L, start, stop, T, M):
     """L[i, j] = (S[i, j] − S_m) − log Σ_c exp(S[i, c] − S_m)"""
     compact()
     count = stop - start
-    _log_rests(S, start, count, T, M)
+    _log_rests((S, L), S, start, count, T, M)
     for r in range(count):
         rest = T[count + r] + (T[r] - T[r])  # S_m − S_m: an infinite S_m makes the row NaN
         along_row(_minus_both, (S, start + r, splat(S, T[r]), splat(S, rest)), L, start + r)
@@ -184,7 +192,10 @@ def _log_softmax_vjp_of_few(vectors, dL, L, dS, start, stop, T, M):
     """log_softmax_vjp for rows of so many vectors at most: each is read once, in half of the time."""
     k, noted = L.shape[1], 0
     inside, zeros = first_of(vectors, L, k), splat(L, 0)
+    fetched = are_fetched(L)
     for i in range(start, stop):
+        if fetched:
+            fetch(vectors, (L, dL, dS), row_ahead(L, i, 1), 0)
         logs, g = load_masked(L, (i, 0), inside, zeros - 1), load_masked(dL, (i, 0), inside, zeros)
         total = splat(L, lane_sum(vector_sum(vectors, g)))
         m = first_true(_has_most(logs))
@@ -234,7 +245,10 @@ def _log_softmax_jvp_of_few(vectors, dS, L, dL, start, stop, T, M):
     alone, either is m."""
     k, zeros = L.shape[1], splat(L, 0)
     inside = first_of(vectors, L, k)
+    fetched = are_fetched(L)
     for i in range(start, stop):
+        if fetched:
+            fetch(vectors, (L, dS, dL), row_ahead(L, i, 1), 0)
         p = kept(exp(load_masked(L, (i, 0), inside, zeros)), inside)
         shift = splat(L, element(dS, (i, min(place_of_largest(vectors, p), k - 1))))
         h = load_masked(dS, (i, 0), inside, shift) - shift
@@ -272,7 +286,7 @@ def logsumexp(S, sums, start, stop, T, M):
     """sums[i] = S_m + log Σ_c exp(S[i, c] − S_m); an infinite S_m is the answer itself"""
     compact()
     count = stop - start
-    _log_rests(S, start, count, T, M)
+    _log_rests((S,), S, start, count, T, M)
     for r in range(count):
         if np.isinf(T[r]):
             sums[start + r] = T[r] + row_total(_add_nan, (S, start + r), S.shape[1])

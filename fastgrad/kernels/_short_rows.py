@@ -5,6 +5,7 @@ vectors, worked on there, and transposed back. A row alone takes one lane of the
 """
 
 from ._arrays import compact, separate
+from ._fetch import ONE, fetch, later_row
 from ._jit import device, inlined
 from ._loads import load, store, store_masked
 from ._math import INFINITY, exp, exp_of_difference, expm1, log1p
@@ -97,8 +98,9 @@ def _at_largest(T, at, other, k):
 
 @inlined
 def _exp_into(data, c):
-    T, largest = data
+    T, largest, arrays, later = data
     at = c * lanes(T)
+    fetch(ONE, arrays, later, at)
     e = exp_of_difference(load(T, at) - largest)
     store(T, at, e)
     return e
@@ -113,7 +115,7 @@ def softmax(S, Y, i, T):
     largest = load(T, 0)
     for c in range(1, k):
         largest = maximum(load(T, c * L), largest)
-    inverse = splat(S, 1) / class_total(_exp_into, (T, largest), k)
+    inverse = splat(S, 1) / class_total(_exp_into, (T, largest, (S, Y), later_row(S, i, L)), k)
     for c in range(k):
         store(T, c * L, load(T, c * L) * inverse)
     scatter(T, 0, Y, i)
@@ -143,15 +145,16 @@ def softmax_product(G, Y, out, i, T):
 
 @inlined
 def _other_exps(data, c):
-    T, m, largest = data
+    T, m, largest, arrays, later = data
+    fetch(ONE, arrays, later, c * lanes(T))
     e = exp_of_difference(load(T, c * lanes(T)) - largest)
     return select(m == c, splat(T, 0), e)
 
 
 @inlined
-def _log_rest(T, m, largest, k):
+def _log_rest(T, m, largest, k, arrays, later):
     """log Σ_c exp(S_c − S_m), the largest term outside: log1p(Σ_{c≠m} exp(S_c − S_m))"""
-    return log1p(class_total(_other_exps, (T, m, largest), k))
+    return log1p(class_total(_other_exps, (T, m, largest, arrays, later), k))
 
 
 @device
@@ -161,7 +164,8 @@ def log_softmax(S, out, i, T):
     k, L = S.shape[1], lanes(S)
     gather(S, i, T, 0)
     largest, m = _argmax_apart(T, 0, k)
-    rest = _log_rest(T, m, largest, k) + (largest - largest)  # S_m − S_m: an infinite S_m makes the row NaN
+    rest = _log_rest(T, m, largest, k, (S, out), later_row(S, i, L))
+    rest = rest + (largest - largest)  # S_m − S_m: an infinite S_m makes the row NaN
     for c in range(k):
         store(T, c * L, (load(T, c * L) - largest) - rest)
     scatter(T, 0, out, i)
@@ -229,6 +233,6 @@ def logsumexp(S, sums, i, T):
     n, k = S.shape
     gather(S, i, T, 0)
     largest, m = _argmax(T, 0, k)
-    finite = largest + _log_rest(T, m, largest, k)
+    finite = largest + _log_rest(T, m, largest, k, (S,), later_row(S, i, lanes(S)))
     infinite = largest + class_total(_nan_alone, (T,), k)
     store_masked(sums, i, select(absolute(largest) == splat(S, INFINITY), infinite, finite), first(S, n - i))
