@@ -191,6 +191,20 @@ def test_a_row_alone_has_the_bits_it_has_in_a_batch(dtype, terms):
                 assert_same_bits(function(batch[start:stop].copy(), factor), whole[start:stop])
 
 
+@pytest.mark.parametrize("columns", [1, 3, 10])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_factors_larger_than_caches_change_no_bit(dtype, columns):
+    """Rows of 20 MB are fetched, unlike a few of them alone."""
+    rng, terms = np.random.default_rng(0), 64
+    W = rng.standard_normal((columns, terms)).astype(dtype)
+    X = rng.standard_normal((20 * 2**20 // (terms * W.itemsize), terms)).astype(dtype)
+    Y, turned = fg.affine(X, W), fg.affine(W, X)
+    for start in (0, len(X) // 2, len(X) - 50):
+        rows = slice(start, start + 50)
+        assert_same_bits(Y[rows], fg.affine(X[rows], W))
+        np.testing.assert_allclose(turned[:, rows], fg.affine(W, X[rows]), rtol=0, atol=100 * np.finfo(dtype).eps)
+
+
 @given(problems(most=33), seeds)
 def test_bias_and_accumulation_are_one_addition(problem, seed):
     X, W, b, dY = problem

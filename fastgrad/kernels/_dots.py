@@ -10,6 +10,7 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from ._arrays import compact
+from ._fetch import are_factors_fetched, fetch_factors
 from ._jit import device, inlined
 from ._pack import ceil_div
 from ._parts import absent, part
@@ -176,7 +177,10 @@ def _dots(shape, A, a, apart, rows, B, b, stride, columns, terms, block, work, t
     """work[t + p width + q] (+)= Σ_k A[a + p apart + k] · B[b + q stride + k], where (+)= is = if it opens the sum;
     in blocks of so many terms. What it is copied into is compact: unrolled, 50 terms take a fifth longer."""
     blocks, whole = max(ceil_div(terms, block), 1), terms // SUMS * SUMS  # one block of a sum of nothing
-    for q in range(0, columns, dots_columns(shape, B)):
+    together, fetched = dots_columns(shape, B), are_factors_fetched(B, stride)
+    for q in range(0, columns, together):
+        if fetched:  # 187500 × 64 × 10 takes 0.4 to 0.5 of the time
+            fetch_factors(B, b + q * stride, together * stride)
         right = dots_columns_at(shape, B, b + q * stride, stride, columns - q)
         for p in range(0, rows, tile_rows(shape)):
             left = tile_places(shape, A, a + p * apart, apart, rows - p)

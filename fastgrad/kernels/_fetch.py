@@ -19,6 +19,9 @@ _AHEAD = 6 * 2**10  # bytes
 # of 20 × 200000 would take 1.4 times as long.
 _LONGEST = 2**18
 _FEW = 16  # classes: rows so short are worked out more slowly than they come
+# Bytes of an array that alone does not stay in the last cache, and of its longest row where rows are multiplied: longer
+# ones are read side by side, and come in time.
+_ALONE, _LONGEST_FACTOR = 18 * 2**20, 2**11
 
 
 @inlined
@@ -54,3 +57,17 @@ def fetch(vectors, arrays, i, j):
     """So many vectors of each array, from element j of row i on."""
     for A in arrays:
         prefetch(vectors, A, (i, j))
+
+
+@inlined
+def are_factors_fetched(A, row):
+    """Whether rows of a factor are fetched that are multiplied a few at a time, of so many elements."""
+    return A.size * A.itemsize > _ALONE and row * A.itemsize <= _LONGEST_FACTOR
+
+
+@inlined
+def fetch_factors(A, start, count):
+    """What to fetch of a vector of such rows while so many elements from `start` on are multiplied."""
+    start += max(count, _AHEAD // A.itemsize)
+    for j in range(start, min(start + count, A.size), lanes(A)):
+        prefetch(ONE, A, j)
