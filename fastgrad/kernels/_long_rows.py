@@ -15,7 +15,7 @@ from ._loads import element, load_masked, store_masked
 from ._math import INFINITY, exp, exp_of_difference, expm1, log1p
 from ._simd import first, first_of, fma, kept, lanes, select, splat
 from ._sums import along_row, omit, row_argmax, row_max, row_total, row_totals, times
-from ._vec import PAIR, Times
+from ._vec import NONE, PAIR, Times
 
 # How many vectors a row takes: a power of two, of which so many are whole, and others empty.
 TWO, THREE, FOUR = Times(2, 1), Times(4, 2, 3), Times(4, 3)
@@ -29,8 +29,17 @@ def row_exp(S, i, j, inside, largest):
 
 
 @inlined
+def row_total_fetching(fetched, add, row, later, k):
+    """`row_total` of add(total, (*row, vectors, later), j, mask), which fetches so many vectors of a later row; none if
+    it is not `fetched`: to fetch what is at hand, too, would take up to a tenth longer."""
+    if fetched:
+        return row_total(add, (*row, PAIR, later), k)
+    return row_total(add, (*row, NONE, later), k)
+
+
+@inlined
 def _add_exp_into(total, data, j, inside):
-    S, Y, i, largest, later = data
+    S, Y, i, largest, later = data  # fetched, where it is at hand, too: of two loops, AVX2 would take a tenth longer
     fetch(PAIR, (S, Y), later, j)
     e = row_exp(S, i, j, inside, largest)
     store_masked(Y, (i, j), e, inside)
@@ -107,8 +116,8 @@ def softmax_jacobian(Y, J, r):
 
 @inlined
 def add_other_exp(total, data, j, inside):
-    S, i, m, largest, arrays, later = data
-    fetch(PAIR, arrays, later, j)
+    S, i, m, largest, arrays, fetched, later = data
+    fetch(fetched, arrays, later, j)
     return total + kept(omit(row_exp(S, i, j, inside, largest), j, m), inside)
 
 
@@ -119,8 +128,9 @@ def _log_rests(arrays, S, start, count, T, M):
         M[r] = row_argmax(S, start + r)
         T[r] = element(S, (start + r, M[r]))
     for r in range(count):
-        i, later = start + r, later_row(S, start + r, count)
-        T[count + r] = row_total(add_other_exp, (S, i, M[r], splat(S, T[r]), arrays, later), S.shape[1])
+        i = start + r
+        row, later = (S, i, M[r], splat(S, T[r]), arrays), later_row(S, i, count)
+        T[count + r] = row_total_fetching(are_fetched(S), add_other_exp, row, later, S.shape[1])
     for r in range(0, count, lanes(T)):
         inside = first(T, count - r)
         store_masked(T, count + r, log1p(load_masked(T, count + r, inside, splat(T, 0))), inside)

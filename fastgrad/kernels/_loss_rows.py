@@ -23,16 +23,16 @@ import numpy as np
 from . import _short_rows as short
 from ._across import lane
 from ._arrays import borrowed, compact, give_back
-from ._fetch import ONE, fetch, later_row
+from ._fetch import ONE, are_fetched, fetch, later_row
 from ._jit import device, inlined
 from ._loads import load, load_masked, store, store_masked
-from ._long_rows import add_other_exp, row_exp
+from ._long_rows import add_other_exp, row_exp, row_total_fetching
 from ._math import exp_of_difference, log1p
 from ._pack import ceil_div
 from ._parts import absent, part
 from ._simd import first, fma, kept, lanes, maximum, select, splat
 from ._sums import along_row, is_element, omit, row_argmax, row_max, row_total, scalar, times
-from ._vec import PAIR
+from ._vec import NONE
 
 # --- rows whose target is one class ----------------------------------------------------------------------------------
 
@@ -102,9 +102,7 @@ def _finish(T, z, loss, i, rows):
 @inlined
 def _short_exps(data, c):
     """The exponentials of a class into T, those of the targets left out of the sum."""
-    T, y, largest, at, S, dS, later = data
-    fetch(ONE, (S,), later, c * lanes(T))
-    fetch(ONE, (dS,), later if dS.size else 0, c * lanes(T))
+    T, y, largest, at = data
     e = exp_of_difference(load(T, at + c * lanes(T)) - largest)
     store(T, at + c * lanes(T), e)
     return select(y == c, splat(T, 0), e)
@@ -118,12 +116,14 @@ def short_rows(S, given, options, loss, dS, i, rows, T):
     at = _ABOUT * L
     _tell(S, given, options, i, rows, T)
     short.gather(S, i, T, at)
-    largest = load(T, at)
+    largest, later = load(T, at), later_row(S, i, L)
     for c in range(1, k):
+        fetch(ONE, (S,), later, c * L)
+        fetch(ONE, (dS,), later if dS.size else 0, c * L)
         largest = maximum(load(T, at + c * L), largest)
     y = load(T, _Y * L)
     store(T, _LARGEST * L, largest)
-    store(T, _OTHERS * L, short.class_total(_short_exps, (T, y, largest, at, S, dS, later_row(S, i, L)), k))
+    store(T, _OTHERS * L, short.class_total(_short_exps, (T, y, largest, at), k))
     _finish(T, options[2], loss, i, rows)
     if dS.size:
         slope, entry = load(T, _SLOPE * L), load(T, _ENTRY * L)
@@ -135,8 +135,8 @@ def short_rows(S, given, options, loss, dS, i, rows, T):
 
 @inlined
 def _add_other_exp_into(total, data, j, inside):
-    S, i, y, largest, dS, later = data
-    fetch(PAIR, (S, dS), later, j)
+    S, i, y, largest, dS, fetched, later = data
+    fetch(fetched, (S, dS), later, j)
     e = row_exp(S, i, j, inside, largest)
     store_masked(dS, (i, j), e, inside)
     return total + kept(omit(e, j, y), inside)
@@ -146,16 +146,16 @@ def _add_other_exp_into(total, data, j, inside):
 def long_rows(S, given, options, loss, dS, i, rows, T):
     """Up to a vector of rows of many classes, one after the other, with what is one number a row for all at once."""
     compact()
-    target, k, L = given[0], S.shape[1], lanes(S)
+    target, k, L, large = given[0], S.shape[1], lanes(S), are_fetched(S)
     _tell(S, given, options, i, rows, T)
     for p in range(rows):
         largest, others = S.dtype.type(0), S.dtype.type(0)
         if T[_Y * L + p] >= 0:
             r, y, largest, later = i + p, target[i + p], row_max(S, i + p), later_row(S, i + p, rows)
             if dS.size:
-                others = row_total(_add_other_exp_into, (S, r, y, splat(S, largest), dS, later), k)
+                others = row_total_fetching(large, _add_other_exp_into, (S, r, y, splat(S, largest), dS), later, k)
             else:
-                others = row_total(add_other_exp, (S, r, y, splat(S, largest), (S,), later), k)
+                others = row_total_fetching(large, add_other_exp, (S, r, y, splat(S, largest), (S,)), later, k)
         T[_LARGEST * L + p], T[_OTHERS * L + p] = largest, others
     _finish(T, options[2], loss, i, rows)
     if dS.size:
@@ -262,7 +262,7 @@ def spread_row(S, probabilities, y, weight, w, g, smoothing, z, loss, dS, i):
     m = row_argmax(S, i)
     at_m = S[i, m]
     largest = splat(S, at_m)
-    others = row_total(add_other_exp, (S, i, m, largest, (S,), later_row(S, i, 1)), k)
+    others = row_total(add_other_exp, (S, i, m, largest, (S,), NONE, i), k)
     others += at_m - at_m  # an infinite S_m makes the row NaN
     other_shares = row_total(_add_other_share, (S, share, i, m), k)
     a_m = lane(_share(share, i, m, first(S, 1)), 0)
