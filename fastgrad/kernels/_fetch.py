@@ -61,13 +61,13 @@ def fetch(vectors, arrays, i, j):
 
 @inlined
 def are_factors_fetched(A, row):
-    """Whether rows of a factor are fetched that are multiplied a few at a time, of so many elements."""
+    """Whether a vector of rows of so many elements, which are multiplied a few rows at a time, is fetched."""
     return A.size * A.itemsize > _ALONE and row * A.itemsize <= _LONGEST_FACTOR
 
 
 @inlined
 def fetch_factors(A, start, count):
-    """What to fetch of a vector of such rows while so many elements from `start` on are multiplied."""
+    """As many elements of such a vector as are multiplied meanwhile, which are `count` from `start` on."""
     start += max(count, _AHEAD // A.itemsize)
     for j in range(start, min(start + count, A.size), lanes(A)):
         prefetch(ONE, A, j)

@@ -19,6 +19,7 @@ from ._vec import NONE, PAIR, Times
 # How many vectors a row takes, beside those of `_long_rows.py`.
 SEVEN, EIGHT = Times(8, 6, 7), Times(8, 7)
 TEN, TWELVE, FOURTEEN = Times(16, 8, 10), Times(16, 10, 12), Times(16, 12, 14)
+FEW = 14  # vectors or less
 
 
 @inlined
@@ -38,9 +39,6 @@ def _times_shifted(data, j, inside):
     zeros = splat(Y, 0)
     h = shift - load_masked(G, (i, j), inside, zeros)
     return load_masked(Y, (i, j), inside, zeros) * (mean - h)
-
-
-FEW = 14  # vectors
 
 
 @inlined

@@ -29,12 +29,14 @@ def row_exp(S, i, j, inside, largest):
 
 
 @inlined
-def row_total_fetching(fetched, add, row, later, k):
-    """`row_total` of add(total, (*row, vectors, later), j, mask), which fetches so many vectors of a later row; none if
-    it is not `fetched`: to fetch what is at hand, too, would take up to a tenth longer."""
-    if fetched:
-        return row_total(add, (*row, PAIR, later), k)
-    return row_total(add, (*row, NONE, later), k)
+def row_total_fetching(add, row, i, together):
+    """`row_total` of add(total, (*row, vectors, later), j, mask), which fetches so many vectors of a later row than i,
+    of so many that are taken together; none where row[0] is not fetched: to fetch what is at hand, too, would take up
+    to a tenth longer."""
+    k = row[0].shape[1]
+    if are_fetched(row[0]):
+        return row_total(add, (*row, PAIR, row_ahead(row[0], i, together)), k)
+    return row_total(add, (*row, NONE, i), k)
 
 
 @inlined
@@ -129,8 +131,7 @@ def _log_rests(arrays, S, start, count, T, M):
         T[r] = element(S, (start + r, M[r]))
     for r in range(count):
         i = start + r
-        row, later = (S, i, M[r], splat(S, T[r]), arrays), later_row(S, i, count)
-        T[count + r] = row_total_fetching(are_fetched(S), add_other_exp, row, later, S.shape[1])
+        T[count + r] = row_total_fetching(add_other_exp, (S, i, M[r], splat(S, T[r]), arrays), i, count)
     for r in range(0, count, lanes(T)):
         inside = first(T, count - r)
         store_masked(T, count + r, log1p(load_masked(T, count + r, inside, splat(T, 0))), inside)

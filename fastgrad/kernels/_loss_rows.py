@@ -23,7 +23,7 @@ import numpy as np
 from . import _short_rows as short
 from ._across import lane
 from ._arrays import borrowed, compact, give_back
-from ._fetch import ONE, are_fetched, fetch, later_row
+from ._fetch import ONE, fetch, later_row
 from ._jit import device, inlined
 from ._loads import load, load_masked, store, store_masked
 from ._long_rows import add_other_exp, row_exp, row_total_fetching
@@ -146,16 +146,16 @@ def _add_other_exp_into(total, data, j, inside):
 def long_rows(S, given, options, loss, dS, i, rows, T):
     """Up to a vector of rows of many classes, one after the other, with what is one number a row for all at once."""
     compact()
-    target, k, L, large = given[0], S.shape[1], lanes(S), are_fetched(S)
+    target, L = given[0], lanes(S)
     _tell(S, given, options, i, rows, T)
     for p in range(rows):
         largest, others = S.dtype.type(0), S.dtype.type(0)
         if T[_Y * L + p] >= 0:
-            r, y, largest, later = i + p, target[i + p], row_max(S, i + p), later_row(S, i + p, rows)
+            r, y, largest = i + p, target[i + p], row_max(S, i + p)
             if dS.size:
-                others = row_total_fetching(large, _add_other_exp_into, (S, r, y, splat(S, largest), dS), later, k)
+                others = row_total_fetching(_add_other_exp_into, (S, r, y, splat(S, largest), dS), r, rows)
             else:
-                others = row_total_fetching(large, add_other_exp, (S, r, y, splat(S, largest), (S,)), later, k)
+                others = row_total_fetching(add_other_exp, (S, r, y, splat(S, largest), (S,)), r, rows)
         T[_LARGEST * L + p], T[_OTHERS * L + p] = largest, others
     _finish(T, options[2], loss, i, rows)
     if dS.size:
