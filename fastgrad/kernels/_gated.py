@@ -8,7 +8,7 @@ so that in the far tail nothing is lost before the last multiplication by 2ᵏ.
 from ._across import any_true
 from ._jit import inlined
 from ._lookup import polynomial
-from ._math import at_most, exp_parts_of_product, normal_tail, sigmoid_parts
+from ._math import at_most, exp_parts, exp_parts_of_product, normal_tail
 from ._normal import NEAR, SLOPE, TAIL, far_tail, interval_of
 from ._scale import scale, scale_down
 from ._simd import absolute, fma, of_dtype, rint, select, splat
@@ -25,6 +25,14 @@ CUBIC = Constant(0.07135481387376785, 0.07135481627260025)
 CUBIC_LOW = Constant(2.3988324659995897e-09, -6.175149918155315e-19)
 ROOT_2_OVER_PI = Constant(0.7978845834732056, 0.7978845608028654)
 
+
+@inlined
+def _sigmoid_parts(x, correction):
+    """k, p and D with σ(−z) = 2⁻ᵏ / D and σ(z) = (1 + p) / D, for z = x + correction, x ≥ 0."""
+    k, p = exp_parts(x, correction)
+    return k, p, (1.0 + scale(splat(x, 1), -k)) + p  # the first sum waits for nothing; it is exact, or 2⁻ᵏ is tiny
+
+
 # --- values ----------------------------------------------------------------------------------------------------------
 
 
@@ -37,8 +45,8 @@ def _reflected(x, tail):
 @inlined
 def _gated_tail(a, z, correction):
     """a σ(−z − correction)"""
-    k, _, D = sigmoid_parts(z, correction)
-    return scale(a / D, -k)
+    k, _, D = _sigmoid_parts(z, correction)
+    return scale(a, -k) / D
 
 
 @inlined
@@ -101,17 +109,17 @@ def gelu_tanh(x):
 def _reflected_slope(dy, x, k, tail):
     """dy f′(x), from f′(−|x|) = 2ᵏ tail"""
     # In two steps, as 2ᵏ may underflow where dy is large. What is subnormal here is rounded twice, on every CPU alike.
-    half = rint(k * 0.5)
-    part, rest = scale(tail, half), scale(splat(x, 1), k - half)
-    return select(x < 0.0, dy * part * rest, dy * (1.0 - part * rest))
+    one, half = splat(x, 1), rint(k * 0.5)
+    below = scale(dy, half) * tail * scale(one, k - half)
+    return select(x < 0.0, below, dy * fma(-tail, scale(one, k), one))
 
 
 @inlined
 def _gated_slope(dy, x, w, z, correction):
     """dy f′(x) for f(x) = x σ(z(x)), where w = x z′(x): f′(−a) = σ(−z) (1 − w σ(z))"""
-    k, p, D = sigmoid_parts(z, correction)
+    k, p, D = _sigmoid_parts(z, correction)
     inverse = 1.0 / D
-    return _reflected_slope(dy, x, -k, fma(-w, (1.0 + p) * inverse, splat(x, 1)) * inverse)
+    return _reflected_slope(dy, x, -k, fma(-w, 1.0 + p, D) * (inverse * inverse))
 
 
 @inlined

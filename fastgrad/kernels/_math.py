@@ -246,17 +246,11 @@ def with_sign(x, y):
 
 
 @inlined
-def sigmoid_parts(x, correction):
-    """k, p and D with σ(−z) = 2⁻ᵏ / D and σ(z) = (1 + p) / D, for z = x + correction, x ≥ 0."""
-    k, p = exp_parts(x, correction)
-    return k, p, 1.0 + (scale(splat(x, 1), -k) + p)
-
-
-@inlined
 def sigmoid(x):
     """σ(x) = 1 / (1 + e⁻ˣ), within 2 ulp."""
-    k, _, D = sigmoid_parts(at_most(absolute(x), SIGMOID_LARGEST), None)
-    below = scale_down(1.0 / D, -k)
+    k, p = exp_parts(at_most(absolute(x), SIGMOID_LARGEST), None)
+    power = scale(splat(x, 1), -k)
+    below = power / (1.0 + (power + p))
     return select(x < 0.0, below, 1.0 - below)
 
 
