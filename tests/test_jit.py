@@ -12,6 +12,7 @@ from subprocesses import run
 from test_rules import as_tuple, every_function
 
 import fastgrad as fg
+from fastgrad._functions import FUNCTIONS
 from fastgrad.kernels import _compiling, _jit, affine, cross_entropy, linear_cross_entropy, softmax
 from fastgrad.kernels._region import state
 
@@ -21,6 +22,7 @@ KERNELS = [
     for k in vars(module).values()
     if hasattr(k, "dispatchers")
 ]
+OF_ROWS = [f for f in FUNCTIONS.values() if f.has_axis or f.family == "cross_entropy"]
 
 
 @pytest.fixture
@@ -59,6 +61,14 @@ def test_work_decides(large):
     for rows in (2, 4, 8, 4096):
         fg.affine_dw(*np.ones((2, rows, 64)))
     assert len(large) == 1
+
+
+@pytest.mark.parametrize("function", OF_ROWS, ids=lambda f: f.name)
+def test_a_row_alone_is_not_shared_out(function, large):
+    for rows in (2, 1):
+        large.clear()
+        function.call(fg, function.arguments(np.random.default_rng(0), np.float64, (rows,), k=10**5))
+        assert bool(large) == (rows > 1)
 
 
 def test_a_kernel_refuses_what_is_not_plain_and_compiles_nothing():

@@ -63,15 +63,21 @@ def _none(args):
     return 0
 
 
-def kernel(signature, cost, accepts=anything, options=None, parts=(), first_absent=_none):
+def several_rows(args):
+    """Whether there is more than one row of the first array to share out."""
+    return args[0].shape[0] > 1
+
+
+def kernel(signature, cost, accepts=anything, divides=anything, options=None, parts=(), first_absent=_none):
     """Makes a loop nest over plain arrays callable: first the arrays of the signature, then options.
 
     Called, it returns whether the arrays fit together; where they do not, nothing is touched. Other arrays raise
     NotPlainError. `cost` is about the nanoseconds of arithmetic on one core for each byte of an array that would have
-    every axis of the signature; small work runs serially. `accepts` looks at values where shapes are not all that has
-    to fit; `options` are the kinds of the options, bool if it is not given. Of the `parts` that it may call,
-    `first_absent` says which one, counted from 1, this call needs and is not linked. The loop nest itself takes one
-    more argument, the number of threads to cut its work for, and cuts no sum by it.
+    every axis of the signature; small work runs serially, and so does what `divides` says cannot be shared out.
+    `accepts` looks at values where shapes are not all that has to fit; `options` are the kinds of the options, bool if
+    it is not given. Of the `parts` that it may call, `first_absent` says which one, counted from 1, this call needs and
+    is not linked. The loop nest itself takes one more argument, the number of threads to cut its work for, and cuts no
+    sum by it.
     """
 
     def decorate(loops):
@@ -80,7 +86,8 @@ def kernel(signature, cost, accepts=anything, options=None, parts=(), first_abse
         types_of = partial(_types, signature, options or [bool for _ in option_names])
         with_arguments = partial(_with_arguments, len(names))
         inner = _inner(loops)
-        accepted, absent_of = (numba.njit(inline="always")(function) for function in (accepts, first_absent))
+        asked = accepts, divides, first_absent
+        accepted, divided, absent_of = (numba.njit(inline="always")(function) for function in asked)
         parallel = Part(cached(loops, loops, "parallel", parallel=_PARALLEL, no_cpython_wrapper=True), types_of)
         absent_parallel, absent_threads = _ABSENT + len(parts), _ABSENT + len(parts) + 1
         links = (*(part.link for part in (*parts, parallel)), lambda dtype: start_threads())
@@ -96,7 +103,7 @@ def kernel(signature, cost, accepts=anything, options=None, parts=(), first_abse
             work = volume * (cost * args[0].itemsize) + total_bytes(signature, args) * _TRAFFIC
             from_python = args[-1] == FROM_PYTHON
             large = from_python and work > least_parallel_work()
-            if large:
+            if large and divided(args):
                 threads = free_threads()
                 if threads < 0:
                     return absent_threads

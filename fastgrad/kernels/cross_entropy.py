@@ -8,7 +8,7 @@ import numpy as np
 from numba import prange
 
 from ._arrays import compact
-from ._jit import ARITHMETIC, anything, device, inlined, kernel
+from ._jit import ARITHMETIC, anything, device, inlined, kernel, several_rows
 from ._loads import load_masked
 from ._loss_rows import INDEX_TARGETS, PROBABILITY_TARGETS, SMOOTHED_TARGETS, span, vector_total
 from ._signature import Signature
@@ -93,7 +93,7 @@ def _of_rows(name, signature, cost, accepts, targets):
 
     loops.__name__ = loops.__qualname__ = name
     parts = {"parts": targets.parts, "first_absent": first_absent}
-    return kernel(signature, cost=cost, accepts=accepts, options=_OPTIONS, **parts)(loops)
+    return kernel(signature, cost=cost, accepts=accepts, divides=several_rows, options=_OPTIONS, **parts)(loops)
 
 
 of_indices = _of_rows("of_indices", INDICES, _COST, _accepts, INDEX_TARGETS)
@@ -118,7 +118,7 @@ def distribution_row(target, i, tolerance):
     return not abs(total - 1) <= tolerance
 
 
-@kernel(DISTRIBUTIONS, cost=_COST / 4, options=(float,))
+@kernel(DISTRIBUTIONS, cost=_COST / 4, divides=several_rows, options=(float,))
 def distributions(target, wrong, tolerance, threads):
     """wrong[i] = 1 where target[i] is no distribution: negative, or with a sum further from 1 than the tolerance"""
     for i in prange(target.shape[0]):

@@ -16,7 +16,7 @@ from . import _long_products as products
 from . import _long_rows as long
 from . import _short_rows as short
 from ._arrays import as_rows, borrowed, compact, give_back, separate, some_rows
-from ._jit import ARITHMETIC, device, inlined, kernel
+from ._jit import ARITHMETIC, device, inlined, kernel, several_rows
 from ._pack import ceil_div, share
 from ._signature import Signature
 from ._simd import lanes
@@ -139,7 +139,7 @@ def _softmax(S, _, Y, start, stop, T, M):
         long.softmax(S, Y, start, stop, T, M)
 
 
-@kernel(SOFTMAX, cost=_EXP, options=(int,))
+@kernel(SOFTMAX, cost=_EXP, divides=several_rows, options=(int,))
 def softmax(S, Y, inner, threads):
     """Y[i, j] = exp(S[i, j]) / Σ_c exp(S[i, c])"""
     for part in prange(threads):
@@ -160,7 +160,7 @@ def _softmax_product(G, Y, out, start, stop, T, M):
         products.softmax_product(G, Y, out, start, stop, T)
 
 
-@kernel(SOFTMAX_VJP, cost=_PRODUCT, options=(bool, int))
+@kernel(SOFTMAX_VJP, cost=_PRODUCT, divides=several_rows, options=(bool, int))
 def softmax_product(G, Y, out, accumulate, inner, threads):
     """out[i, j] (+)= Σ_c G[i, c] Y[i, c] (δ_cj − Y[i, j]): the Jacobian is symmetric, so this is vjp and jvp in one"""
     few = _short_for_product(Y)
@@ -184,7 +184,7 @@ def _log_softmax(S, _, L, start, stop, T, M):
         long.log_softmax(S, L, start, stop, T, M)
 
 
-@kernel(LOG_SOFTMAX, cost=_EXP, options=(int,))
+@kernel(LOG_SOFTMAX, cost=_EXP, divides=several_rows, options=(int,))
 def log_softmax(S, L, inner, threads):
     """L[i, j] = S[i, j] − log Σ_c exp(S[i, c])"""
     for part in prange(threads):
@@ -199,7 +199,7 @@ def _log_softmax_vjp(dL, L, dS, start, stop, T, M):
         long.log_softmax_vjp(dL, L, dS, start, stop, T, M)
 
 
-@kernel(LOG_SOFTMAX_VJP, cost=_EXP, options=(bool, int))
+@kernel(LOG_SOFTMAX_VJP, cost=_EXP, divides=several_rows, options=(bool, int))
 def log_softmax_vjp(dL, L, dS, accumulate, inner, threads):
     """dS[i, j] (+)= dL[i, j] − exp(L[i, j]) Σ_c dL[i, c]"""
     few = _short_for_product(L)
@@ -215,7 +215,7 @@ def _log_softmax_jvp(dS, L, dL, start, stop, T, M):
         long.log_softmax_jvp(dS, L, dL, start, stop, T, M)
 
 
-@kernel(LOG_SOFTMAX_JVP, cost=_EXP, options=(int,))
+@kernel(LOG_SOFTMAX_JVP, cost=_EXP, divides=several_rows, options=(int,))
 def log_softmax_jvp(dS, L, dL, inner, threads):
     """dL[i, j] = dS[i, j] − Σ_c exp(L[i, c]) dS[i, c]"""
     few = _short_for_softmax(L)
@@ -231,7 +231,7 @@ def _logsumexp(S, _, sums, start, stop, T, M):
         long.logsumexp(S, sums, start, stop, T, M)
 
 
-@kernel(LOGSUMEXP, cost=_EXP, options=(int,))
+@kernel(LOGSUMEXP, cost=_EXP, divides=several_rows, options=(int,))
 def logsumexp(S, sums, inner, threads):
     """sums[i] = log Σ_c exp(S[i, c])"""
     if S.shape[1] == 0:
