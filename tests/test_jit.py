@@ -2,12 +2,14 @@
 
 import gc
 import threading
+import time
+from functools import partial
 
 import numba
 import numpy as np
 import pytest
 from problems import DTYPES, assert_same_bits
-from regions import large_calls, no_region
+from regions import asking, large_calls, no_region
 from subprocesses import run
 from test_rules import as_tuple, every_function
 
@@ -61,6 +63,20 @@ def test_work_decides(large):
     for rows in (2, 4, 8, 4096):
         fg.affine_dw(*np.ones((2, rows, 64)))
     assert len(large) == 1
+
+
+@pytest.mark.parametrize(
+    ("rows", "large", "pays_for_waking"), [(2, False, False), (100, True, False), (4096, True, True)]
+)
+def test_what_pays_for_waking_threads(rows, large, pays_for_waking):
+    """Some work is shared out only where it follows other large work, as which it counts itself."""
+    S, now = np.zeros((rows, 300)), partial(time.clock_gettime_ns, time.CLOCK_MONOTONIC)
+    with asking() as asks:
+        assert asks(lambda: fg.softmax(S), ended=0) == pays_for_waking
+        assert asks(lambda: fg.softmax(S), ended=2**62) == large
+        state.ended, before = 0, now()
+        fg.softmax(S)
+        assert (before <= state.ended <= now()) == large
 
 
 @pytest.mark.parametrize("function", OF_ROWS, ids=lambda f: f.name)

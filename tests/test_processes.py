@@ -103,6 +103,26 @@ def test_a_pool_after_a_parallel_call(method, tmp_path):
     assert run_beside_work(code.replace("METHOD", repr(method)), tmp_path).split() == ["True", "True", "True"]
 
 
+@pytest.mark.parametrize(
+    ("environment", "looks"),
+    [({}, "4000"), ({"GOMP_SPINCOUNT": "77"}, "77"), ({"OMP_WAIT_POLICY": "passive"}, "0")],
+)
+def test_how_long_threads_wait_is_the_users(environment, looks):
+    """GNU OpenMP tells what it was told; afterwards the environment is as it was."""
+    code = """
+        import os
+        os.dup2(1, 2)  # where OpenMP tells
+        before = dict(os.environ)
+        import fastgrad.kernels._region as region
+        region.start_threads()
+        from numba.np.ufunc.omppool import openmp_vendor
+        print("\\n", openmp_vendor, dict(os.environ) == before)
+    """
+    told = run(code, NUMBA_THREADING_LAYER="omp", OMP_DISPLAY_ENV="verbose", **environment)
+    assert told.endswith(" True")
+    assert f"GOMP_SPINCOUNT = '{looks}'" in told or not told.endswith("GNU True")
+
+
 KERNEL = """
 import numba, numpy as np
 from fastgrad.kernels._jit import kernel

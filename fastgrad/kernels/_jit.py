@@ -13,7 +13,15 @@ from numba.core import types
 from ._cache import cached
 from ._compiling import OPTIONS, InnerCompiler
 from ._parts import Part, absent, argument_type
-from ._region import call_in_region, call_serially, free_threads, least_parallel_work, start_threads, take_region
+from ._region import (
+    call_in_region,
+    call_serially,
+    free_threads,
+    least_parallel_work,
+    pays_for_waking,
+    start_threads,
+    take_region,
+)
 from ._signature import fits, total_bytes
 from ._vec import cpu_features
 
@@ -110,7 +118,7 @@ def kernel(signature, cost, accepts=anything, divides=anything, options=None, pa
                 if threads > 1:
                     if absent(parallel, args[0]):
                         return absent_parallel
-                    if take_region():
+                    if pays_for_waking(work) and take_region():
                         call_in_region(parallel, (*args[:-1], threads))
                         return _DONE
             call_serially(inner, (*args[:-1], 1), from_python and work > _RELEASED_WORK, large)

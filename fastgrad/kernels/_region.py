@@ -9,6 +9,7 @@ takes a core from the next: two Python threads on two cores each keep theirs, wh
 import ctypes
 import math
 import os
+import time
 from contextlib import contextmanager
 
 import llvmlite.binding
@@ -19,21 +20,34 @@ from numba.core.typing.templates import signature
 from numba.extending import intrinsic
 from numba.np.ufunc import parallel as numba_threads
 
-from ._vec import I64
+from ._vec import I32, I64
 
-# Nanoseconds of work that pay for a region, which takes 2 µs where its threads wait for it, as they do for some
-# milliseconds after the last one, up to 5 where cores share no cache, and 20 to 40 where threads fell asleep; and what
-# pays for one under workqueue.
-LARGE_WORK, _LARGE_WORK_OF_WORKQUEUE = 12_000.0, 1_000_000.0
+# Nanoseconds of work that pay for a region, which takes 2 µs where its threads wait for it, up to 5 where cores share
+# no cache; that pay for waking its threads, which takes some 25 µs; and what pays for one under workqueue.
+LARGE_WORK, WAKING_WORK, _LARGE_WORK_OF_WORKQUEUE = 12_000.0, 80_000.0, 1_000_000.0
+# Nanoseconds after large work in which more of it pays for a region, though the threads may sleep: where one such call
+# follows another at once, more will.
+_SOON = 50_000
+
+# How often threads of GNU OpenMP look for work before they sleep, which is some 100 µs. Its own choice, 300 000, keeps
+# cores from others for 8 ms after each region: a step of NumPy's products and fastgrad's activations would take three
+# to five times as long. And where a thread is woken on the core of the one that waits for it, as happens in virtual
+# machines, both would stand still for as long.
+_LOOKS = "4000"
+_OF_THE_USER = "GOMP_SPINCOUNT", "OMP_WAIT_POLICY"
 
 
 class _State(ctypes.Structure):
-    """What all regions have in common: the least work that pays for one, infinite where only one thread can work;
-    Numba's function that tells the number of threads, none before they are started; whether there is a region now, and
-    how many Python threads are in a serial call though the work is large."""
+    """What all regions have in common: the least work that pays for one, infinite where only one thread can work, and
+    for waking its threads; the system's clock, none where it has another; when the last large work ended; Numba's
+    function that tells the number of threads, none before they are started; whether there is a region now, and how many
+    Python threads are in a serial call though the work is large."""
 
     _fields_ = (
         ("least_work", ctypes.c_double),
+        ("waking_work", ctypes.c_double),
+        ("clock", ctypes.c_void_p),
+        ("ended", ctypes.c_int64),
         ("ask_threads", ctypes.c_void_p),
         ("taken", ctypes.c_int64),
         ("serial_calls", ctypes.c_int64),
@@ -43,13 +57,33 @@ class _State(ctypes.Structure):
 _LLVM: dict = {ctypes.c_double: ir.DoubleType(), ctypes.c_void_p: cgutils.voidptr_t, ctypes.c_int64: I64}
 
 _ONE_THREAD = numba.config.NUMBA_NUM_THREADS == 1  # type: ignore[attr-defined]
-state = _State(least_work=math.inf if _ONE_THREAD else LARGE_WORK)
+_MONOTONIC = getattr(time, "CLOCK_MONOTONIC", 0)
+_CLOCK = getattr(ctypes.CDLL(None), "clock_gettime", None) if os.name == "posix" else None
+state = _State(
+    least_work=math.inf if _ONE_THREAD else LARGE_WORK,
+    waking_work=WAKING_WORK if _CLOCK else 0.0,
+    clock=ctypes.cast(_CLOCK, ctypes.c_void_p) if _CLOCK else None,
+)
 llvmlite.binding.add_symbol(f"{__name__}.state", ctypes.addressof(state))
+
+
+@contextmanager
+def _short_waits():
+    """GNU OpenMP reads the environment once, when it is loaded; whoever has set these knows better."""
+    if any(name in os.environ for name in _OF_THE_USER):
+        yield
+        return
+    os.environ["GOMP_SPINCOUNT"] = _LOOKS
+    try:
+        yield
+    finally:
+        del os.environ["GOMP_SPINCOUNT"]
 
 
 def start_threads():
     """Numba's; this tells the threading layer."""
-    numba.get_num_threads()
+    with _short_waits():
+        numba.get_num_threads()
     if numba.threading_layer() == "workqueue":
         state.least_work = _LARGE_WORK_OF_WORKQUEUE
     state.ask_threads = ctypes.cast(numba_threads._get_num_threads, ctypes.c_void_p)
@@ -66,6 +100,22 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
+def _now(context, builder):
+    """The nanoseconds of the system's clock; 0 without one."""
+    timespec = ir.LiteralStructType([I64, I64])
+    room = cgutils.alloca_once_value(builder, ir.Constant(timespec, [0, 0]))
+    clock = builder.load(_field(context, builder, "clock"))
+    with builder.if_then(cgutils.is_not_null(builder, clock), likely=True):
+        read = ir.FunctionType(I32, [I32, timespec.as_pointer()]).as_pointer()
+        builder.call(builder.bitcast(clock, read), [I32(_MONOTONIC), room])
+    seconds, nanoseconds = (builder.load(cgutils.gep_inbounds(builder, room, 0, i)) for i in range(2))
+    return builder.add(builder.mul(seconds, I64(10**9)), nanoseconds)
+
+
+def _end_large(context, builder):
+    builder.store(_now(context, builder), _field(context, builder, "ended"))
+
+
 def _field(context, builder, name):
     """Where a field of the state is."""
     names, kinds = zip(*_State._fields_, strict=True)
@@ -77,6 +127,21 @@ def _field(context, builder, name):
 def least_parallel_work(typingctx):
     """The nanoseconds on one core from which on a region pays."""
     return types.float64(), lambda context, builder, sig, args: builder.load(_field(context, builder, "least_work"))
+
+
+@intrinsic
+def pays_for_waking(typingctx, work):
+    """Whether so many nanoseconds on one core, or large work just before, pay for waking threads, should they sleep."""
+
+    def codegen(context, builder, sig, args):
+        least = builder.load(_field(context, builder, "waking_work"))
+        pays = cgutils.alloca_once_value(builder, builder.fcmp_ordered(">", args[0], least))
+        with builder.if_then(builder.not_(builder.load(pays))):
+            passed = builder.sub(_now(context, builder), builder.load(_field(context, builder, "ended")))
+            builder.store(builder.icmp_signed("<", passed, I64(_SOON)), pays)
+        return builder.load(pays)
+
+    return types.boolean(types.float64), codegen
 
 
 @intrinsic
@@ -115,6 +180,7 @@ def call_in_region(typingctx, part, args):
         with _without_gil(context, builder, cgutils.true_bit):
             given = cgutils.unpack_tuple(builder, values[1])
             status = part.typing_key.call(context, builder, args.types, given)
+            _end_large(context, builder)
             builder.store_atomic(I64(0), _field(context, builder, "taken"), "release", 8)
         return _raised(context, builder, status)
 
@@ -143,6 +209,7 @@ def call_serially(typingctx, function, args, released, large):
             status, _ = context.call_internal_no_propagate(builder, compiled.fndesc, of_call, given)
             with builder.if_then(values[3], likely=False):
                 builder.atomic_rmw("sub", calls, I64(1), "acq_rel")
+                _end_large(context, builder)
         return _raised(context, builder, status)
 
     return types.none(function, args, types.boolean, types.boolean), codegen
