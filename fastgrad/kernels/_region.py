@@ -9,8 +9,10 @@ takes a core from the next: two Python threads on two cores each keep theirs, wh
 import ctypes
 import math
 import os
+import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib import import_module
 
 import llvmlite.binding
 import numba
@@ -67,23 +69,23 @@ state = _State(
 llvmlite.binding.add_symbol(f"{__name__}.state", ctypes.addressof(state))
 
 
-@contextmanager
-def _short_waits():
-    """GNU OpenMP reads the environment once, when it is loaded; whoever has set these knows better."""
-    if any(name in os.environ for name in _OF_THE_USER):
-        yield
+def _load_openmp():
+    """GNU OpenMP reads the environment once, when it is loaded, which a user's call of Numba would do, too. Whoever has
+    set how long threads wait knows better."""
+    if sys.platform != "linux" or any(name in os.environ for name in _OF_THE_USER):
         return
     os.environ["GOMP_SPINCOUNT"] = _LOOKS
-    try:
-        yield
-    finally:
-        del os.environ["GOMP_SPINCOUNT"]
+    with suppress(ImportError):  # not there: then Numba has threads of another kind
+        import_module("numba.np.ufunc.omppool")
+    del os.environ["GOMP_SPINCOUNT"]
+
+
+_load_openmp()
 
 
 def start_threads():
     """Numba's; this tells the threading layer."""
-    with _short_waits():
-        numba.get_num_threads()
+    numba.get_num_threads()
     if numba.threading_layer() == "workqueue":
         state.least_work = _LARGE_WORK_OF_WORKQUEUE
     state.ask_threads = ctypes.cast(numba_threads._get_num_threads, ctypes.c_void_p)
