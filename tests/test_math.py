@@ -54,6 +54,23 @@ def test_ulp_bound(name, dtype):
     assert f"within {BOUNDS[name]} ulp" in function_of(name).__doc__
 
 
+@pytest.mark.parametrize("name", [name for name in BOUNDS if name != "erf"])
+def test_ulp_bound_of_four_million_float32(name):
+    """Against NumPy in float64: an error that only a few exponents have is met."""
+    x = np.arange(0, 2**32, 1009, dtype=np.uint64).astype(np.uint32).view(np.float32)
+    got = np.empty_like(x)
+    on_array(function_of(name))(x, got)
+    with np.errstate(all="ignore"):
+        wide = x.astype(np.float64)
+        exact = 1 / (1 + np.exp(-wide)) if name == "sigmoid" else getattr(np, name)(wide)
+        rounded = exact.astype(np.float32)
+        error = np.abs(got - exact) / np.spacing(np.abs(rounded))
+    finite = np.isfinite(rounded)
+    np.testing.assert_array_equal(got[~finite], rounded[~finite])
+    worst = np.argmax(np.where(finite, error, 0))
+    assert error[worst] <= BOUNDS[name], f"{name}({x[worst]!r}) = {got[worst]!r} is {error[worst]:.3f} ulp off"
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", ["expm1", "log1p", "tanh", "erf"])
 def test_signed_zero_stays(name, dtype):
