@@ -25,6 +25,7 @@ ROWS = (1, 2, 7, 33)
 SIZES = (1, 2, 7, 8, 9, 16, 17, 31, 32, 33, 65, 128, 129, 257, 600)
 AFFINE = [(1, 1, 1), (3, 5, 7), (1, 300, 9), (2, 33, 130), (4, 17, 65)]
 AFFINE += [(13, 33, 17), (65, 49, 33), (600, 9, 17), (7, 9, 600), (40, 7, 130), (300, 3, 50)]
+TAILS = (4, 30, 200)  # of activations: what numbers are multiplied by, beside gradients that are subnormal
 JACOBIANS = [(1, 1, 1), (3, 5, 7), (2, 17, 9)]
 # Beside so many rows that the work is done in parallel: by parts of dW, and by blocks of its sums.
 LARGE, TALL = {"d": 70, "m": 50, "k": 137}, {"d": 33, "m": 17, "k": 17}
@@ -64,6 +65,12 @@ def small_problems(function, dtype):
         shapes += [(rows, 1, 1) for rows in SIZES]
     for place, (rows, d, m) in enumerate(shapes):
         yield arguments(function, dtype, rows, {"d": d, "m": m, "k": m}, place)
+    if function.family == "activations":
+        subnormal = np.finfo(dtype).smallest_subnormal * 2**18
+        for stretch in TAILS:
+            problem = arguments(function, dtype, SIZES[-1], {})
+            factors = {"X": stretch, "dY": subnormal}
+            yield {name: (values * factors.get(name, 1)).astype(dtype) for name, values in problem.items()}
 
 
 def large_problems(function, dtype):

@@ -30,7 +30,8 @@ ROOT_2_OVER_PI = Constant(0.7978845834732056, 0.7978845608028654)
 def _sigmoid_parts(x, correction):
     """k, p and D with σ(−z) = 2⁻ᵏ / D and σ(z) = (1 + p) / D, for z = x + correction, x ≥ 0."""
     k, p = exp_parts(x, correction)
-    return k, p, (1.0 + scale(splat(x, 1), -k)) + p  # the first sum waits for nothing; it is exact, or 2⁻ᵏ is tiny
+    # The first sum waits for nothing, and loses half an ulp of 1 at most.
+    return k, p, (1.0 + scale(splat(x, 1), -k)) + p
 
 
 # --- values ----------------------------------------------------------------------------------------------------------
@@ -108,9 +109,10 @@ def gelu_tanh(x):
 @inlined
 def _reflected_slope(dy, x, k, tail):
     """dy f′(x), from f′(−|x|) = 2ᵏ tail"""
-    # In two steps, as 2ᵏ may underflow where dy is large. What is subnormal here is rounded twice, on every CPU alike.
+    # In two steps, as 2ᵏ may underflow where dy is large. What is subnormal here is rounded twice, on every CPU alike:
+    # by powers that are normal numbers, as `scale` itself rounds dy twice without AVX-512.
     one, half = splat(x, 1), rint(k * 0.5)
-    below = scale(dy, half) * tail * scale(one, k - half)
+    below = dy * scale(one, half) * tail * scale(one, k - half)
     return select(x < 0.0, below, dy * fma(-tail, scale(one, k), one))
 
 

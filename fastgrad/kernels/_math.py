@@ -250,6 +250,7 @@ def sigmoid(x):
     """σ(x) = 1 / (1 + e⁻ˣ), within 2 ulp."""
     k, p = exp_parts(at_most(absolute(x), SIGMOID_LARGEST), None)
     power = scale(splat(x, 1), -k)
+    # To add 1 to the power first would be faster, and 2.3 ulp off where that is half an ulp of 1.
     below = power / (1.0 + (power + p))
     return select(x < 0.0, below, 1.0 - below)
 
