@@ -10,7 +10,7 @@ _NEITHER = 2  # a region that is taken, as it is not 0, by nobody who asked, who
 
 
 @contextmanager
-def _changed(**fields):
+def changed(**fields):
     """The state of all regions, with these fields changed for a while."""
     before = {name: getattr(state, name) for name in fields}
     for name, value in fields.items():
@@ -33,7 +33,7 @@ def large_calls():
     start_threads()
     ask, calls = _ASK(state.ask_threads), []
     counted = _ASK(lambda: (calls.append(True), ask())[1])
-    with _changed(least_work=LARGE_WORK, waking_work=LARGE_WORK, ask_threads=_address(counted)):
+    with changed(least_work=LARGE_WORK, waking_work=LARGE_WORK, ask_threads=_address(counted)):
         yield calls
 
 
@@ -49,10 +49,10 @@ def asking():
         call()
         return state.taken != _NEITHER
 
-    with _changed(least_work=LARGE_WORK, waking_work=WAKING_WORK, ask_threads=_address(two), taken=_NEITHER):
+    with changed(least_work=LARGE_WORK, waking_work=WAKING_WORK, ask_threads=_address(two), taken=_NEITHER):
         yield asks
 
 
 def no_region():
     """Every call is serial."""
-    return _changed(least_work=float("inf"))
+    return changed(least_work=float("inf"))

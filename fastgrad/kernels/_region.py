@@ -22,6 +22,7 @@ from numba.core.typing.templates import signature
 from numba.extending import intrinsic
 from numba.np.ufunc import parallel as numba_threads
 
+from . import _cores
 from ._vec import I32, I64
 
 # Nanoseconds of work that pay for a region, which takes 2 µs where its threads wait for it, up to 5 where cores share
@@ -43,7 +44,8 @@ class _State(ctypes.Structure):
     """What all regions have in common: the least work that pays for one, infinite where only one thread can work, and
     for waking its threads; the system's clock, none where it has another; when the last large work ended; Numba's
     function that tells the number of threads, none before they are started; whether there is a region now, and how many
-    Python threads are in a serial call though the work is large."""
+    Python threads are in a serial call though the work is large; who asked for the region, and on which core, -1 while
+    there is none."""
 
     _fields_ = (
         ("least_work", ctypes.c_double),
@@ -53,6 +55,8 @@ class _State(ctypes.Structure):
         ("ask_threads", ctypes.c_void_p),
         ("taken", ctypes.c_int64),
         ("serial_calls", ctypes.c_int64),
+        ("caller", ctypes.c_int64),
+        ("callers_core", ctypes.c_int64),
     )
 
 
@@ -65,6 +69,7 @@ state = _State(
     least_work=math.inf if _ONE_THREAD else LARGE_WORK,
     waking_work=WAKING_WORK if _CLOCK else 0.0,
     clock=ctypes.cast(_CLOCK, ctypes.c_void_p) if _CLOCK else None,
+    callers_core=-1,
 )
 llvmlite.binding.add_symbol(f"{__name__}.state", ctypes.addressof(state))
 
@@ -94,6 +99,7 @@ def start_threads():
 def _after_fork_in_child():
     """A child has none of the parent's threads, and GNU OpenMP would abort it: it works serially."""
     state.taken = state.serial_calls = 0
+    state.callers_core = -1
     if numba_threads._is_initialized:
         state.least_work = math.inf
 
@@ -180,13 +186,37 @@ def call_in_region(typingctx, part, args):
 
     def codegen(context, builder, sig, values):
         with _without_gil(context, builder, cgutils.true_bit):
-            given = cgutils.unpack_tuple(builder, values[1])
+            given, core = cgutils.unpack_tuple(builder, values[1]), _field(context, builder, "callers_core")
+            if _cores.KNOWN:
+                builder.store(_cores.thread(builder), _field(context, builder, "caller"))
+                builder.store(_cores.core(builder), core)
             status = part.typing_key.call(context, builder, args.types, given)
+            builder.store(I64(-1), core)
             _end_large(context, builder)
             builder.store_atomic(I64(0), _field(context, builder, "taken"), "release", 8)
         return _raised(context, builder, status)
 
     return types.none(part, args), codegen
+
+
+@intrinsic
+def settled(typingctx, piece):
+    """The number of a piece of a loop of `prange`, which may be unsigned, as a signed one; who works on it, and is on
+    the core of the caller, leaves that first."""
+
+    def codegen(context, builder, sig, args):
+        if _cores.KNOWN:
+            callers = builder.load(_field(context, builder, "callers_core"))
+            with (
+                builder.if_then(builder.icmp_signed(">=", callers, I64(0)), likely=False),
+                builder.if_then(builder.icmp_signed("==", callers, _cores.core(builder))),
+            ):
+                caller = builder.load(_field(context, builder, "caller"))
+                with builder.if_then(builder.icmp_signed("!=", caller, _cores.thread(builder)), likely=False):
+                    _cores.leave(builder, callers)
+        return context.cast(builder, args[0], sig.args[0], types.intp)
+
+    return types.intp(piece), codegen
 
 
 @intrinsic

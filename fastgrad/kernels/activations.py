@@ -1,12 +1,12 @@
 """The activations and their gradients, element by element over arrays that are seen as one axis."""
 
-import numpy as np
 from numba import prange
 
 from . import _gated, _math, _tanh
 from ._jit import ARITHMETIC, inlined, kernel
 from ._loads import load_masked, store, store_masked
 from ._pack import ceil_div, share
+from ._region import settled
 from ._signature import Signature
 from ._simd import first, fma, lanes, select, splat
 from ._vec import PAIR
@@ -65,42 +65,42 @@ def _relu(x):
 def relu(X, Y, threads):
     """Y[i] = max(X[i], 0)"""
     for part in prange(threads):
-        _each(_relu, X, Y, np.intp(part), threads)
+        _each(_relu, X, Y, settled(part), threads)
 
 
 @kernel(FORWARD, cost=_EXP)
 def sigmoid(X, Y, threads):
     """Y[i] = 1 / (1 + exp(−X[i]))"""
     for part in prange(threads):
-        _each(_math.sigmoid, X, Y, np.intp(part), threads)
+        _each(_math.sigmoid, X, Y, settled(part), threads)
 
 
 @kernel(FORWARD, cost=_EXP)
 def tanh(X, Y, threads):
     """Y[i] = tanh X[i]"""
     for part in prange(threads):
-        _each(_tanh.tanh, X, Y, np.intp(part), threads)
+        _each(_tanh.tanh, X, Y, settled(part), threads)
 
 
 @kernel(FORWARD, cost=_EXP)
 def silu(X, Y, threads):
     """Y[i] = X[i] σ(X[i])"""
     for part in prange(threads):
-        _each(_gated.silu, X, Y, np.intp(part), threads)
+        _each(_gated.silu, X, Y, settled(part), threads)
 
 
 @kernel(FORWARD, cost=_EXP)
 def gelu(X, Y, threads):
     """Y[i] = X[i] Φ(X[i])"""
     for part in prange(threads):
-        _each(_gated.gelu, X, Y, np.intp(part), threads)
+        _each(_gated.gelu, X, Y, settled(part), threads)
 
 
 @kernel(FORWARD, cost=_EXP)
 def gelu_tanh(X, Y, threads):
     """Y[i] = X[i] σ(2 √(2/π) (X[i] + 0.044715 X[i]³))"""
     for part in prange(threads):
-        _each(_gated.gelu_tanh, X, Y, np.intp(part), threads)
+        _each(_gated.gelu_tanh, X, Y, settled(part), threads)
 
 
 # --- backward --------------------------------------------------------------------------------------------------------
@@ -125,39 +125,39 @@ def _tanh_vjp(dy, y):
 def relu_vjp(dY, Y, dX, threads):
     """dX[i] = dY[i] where Y[i] > 0, else 0"""
     for part in prange(threads):
-        _each_pair(_relu_vjp, dY, Y, dX, np.intp(part), threads)
+        _each_pair(_relu_vjp, dY, Y, dX, settled(part), threads)
 
 
 @kernel(VJP_OF_OUTPUT, cost=0)
 def sigmoid_vjp(dY, Y, dX, threads):
     """dX[i] = dY[i] Y[i] (1 − Y[i])"""
     for part in prange(threads):
-        _each_pair(_sigmoid_vjp, dY, Y, dX, np.intp(part), threads)
+        _each_pair(_sigmoid_vjp, dY, Y, dX, settled(part), threads)
 
 
 @kernel(VJP_OF_OUTPUT, cost=0)
 def tanh_vjp(dY, Y, dX, threads):
     """dX[i] = dY[i] (1 − Y[i]²)"""
     for part in prange(threads):
-        _each_pair(_tanh_vjp, dY, Y, dX, np.intp(part), threads)
+        _each_pair(_tanh_vjp, dY, Y, dX, settled(part), threads)
 
 
 @kernel(VJP_OF_INPUT, cost=_EXP)
 def silu_vjp(dY, X, dX, threads):
     """dX[i] = dY[i] σ(X[i]) (1 + X[i] (1 − σ(X[i])))"""
     for part in prange(threads):
-        _each_pair(_gated.silu_vjp, dY, X, dX, np.intp(part), threads)
+        _each_pair(_gated.silu_vjp, dY, X, dX, settled(part), threads)
 
 
 @kernel(VJP_OF_INPUT, cost=_EXP)
 def gelu_vjp(dY, X, dX, threads):
     """dX[i] = dY[i] (Φ(X[i]) + X[i] φ(X[i]))"""
     for part in prange(threads):
-        _each_pair(_gated.gelu_vjp, dY, X, dX, np.intp(part), threads)
+        _each_pair(_gated.gelu_vjp, dY, X, dX, settled(part), threads)
 
 
 @kernel(VJP_OF_INPUT, cost=_EXP)
 def gelu_tanh_vjp(dY, X, dX, threads):
     """dX[i] = dY[i] σ(z) (1 + X[i] z′ (1 − σ(z))) with z = 2 √(2/π) (X[i] + 0.044715 X[i]³)"""
     for part in prange(threads):
-        _each_pair(_gated.gelu_tanh_vjp, dY, X, dX, np.intp(part), threads)
+        _each_pair(_gated.gelu_tanh_vjp, dY, X, dX, settled(part), threads)

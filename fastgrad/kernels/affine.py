@@ -14,6 +14,7 @@ from ._loads import load_masked, store_masked
 from ._pack import ceil_div
 from ._plan import WORKSPACE, larger, plan, workspaces
 from ._product import PRODUCT_PARTS, count_anew, first_absent_of_product, product, product_tasks, take_number
+from ._region import settled
 from ._signature import Signature
 from ._simd import first_of, lanes, repeated, splat
 from ._tile import BLOCK, TILE_VECS
@@ -78,7 +79,7 @@ def affine(X, W, b, Y, accumulate, threads):
     work = borrowed(Y, room)
     count_anew(work)
     for worker in prange(workers):
-        affine_tasks(X, W, b, Y, accumulate, cuts, work, start + np.intp(worker) * apart)
+        affine_tasks(X, W, b, Y, accumulate, cuts, work, start + settled(worker) * apart)
     give_back(work)
 
 
@@ -91,7 +92,7 @@ def affine_dx(dY, W, dX, accumulate, threads):
     work = borrowed(dX, room)
     count_anew(work)
     for worker in prange(workers):
-        own = start + np.intp(worker) * apart
+        own = start + settled(worker) * apart
         product_tasks(dY, flag(False), W, flag(True), dX, flat(dX)[:0], accumulate, cuts, work, own)
     give_back(work)
 
@@ -105,7 +106,7 @@ def affine_dw(dY, X, dW, accumulate, threads):
     work = borrowed(dW, room)
     count_anew(work)
     for worker in prange(workers):
-        own = start + np.intp(worker) * apart
+        own = start + settled(worker) * apart
         product_tasks(dY, flag(True), X, flag(True), dW, flat(dW)[:0], accumulate, cuts, work, own)
     give_back(work)
 
@@ -181,7 +182,7 @@ def strip_count(db):
 def affine_db(dY, db, accumulate, threads):
     """db[i] (+)= Σ_r dY[r, i]"""
     for task in prange(strip_count(db)):
-        column_sums(dY, db, accumulate, np.intp(task))
+        column_sums(dY, db, accumulate, settled(task))
 
 
 @device
@@ -210,7 +211,7 @@ def affine_vjp(dY, X, W, dX, dW, db, accumulate, threads):
     work = borrowed(dX, room)
     count_anew(work)
     for worker in prange(workers):
-        own = start + np.intp(worker) * apart
+        own = start + settled(worker) * apart
         vjp_tasks(dY, X, W, dX, dW, db, accumulate, accumulate, cuts_dX, cuts_dW, work, own)
     give_back(work)
 
@@ -224,7 +225,7 @@ def affine_jvp(X, W, dX, dW, db, dY, threads):
     work = borrowed(dY, room)
     count_anew(work)
     for worker in prange(workers):
-        own = start + np.intp(worker) * apart
+        own = start + settled(worker) * apart
         task = take_number(work)
         while task < cuts[0]:
             product(dX, flag(False), W, flag(False), dY, db, flag(False), cuts, task, work, own)
@@ -239,7 +240,7 @@ def affine_jacobian(X, W, JX, JW, Jb, threads):
     """JX[r, s, i, j] = W[s, j] δ_ir;  JW[r, s, i, j] = X[r, j] δ_is;  Jb[r, s, i] = δ_is"""
     (n, d), m = X.shape, W.shape[0]
     for r in prange(n):
-        r = np.intp(r)
+        r = settled(r)
         JX[r], JW[r], Jb[r] = 0, 0, 0
         for s in range(m):
             Jb[r, s, s] = 1

@@ -4,13 +4,13 @@ What happens to a row, and why nothing cancels in it, stands in `_loss_rows.py`.
 losses added: into a mean or a sum in one order that depends on their number alone.
 """
 
-import numpy as np
 from numba import prange
 
 from ._arrays import compact
 from ._jit import ARITHMETIC, anything, device, inlined, kernel, several_rows
 from ._loads import load_masked
 from ._loss_rows import INDEX_TARGETS, PROBABILITY_TARGETS, SMOOTHED_TARGETS, span, vector_total
+from ._region import settled
 from ._signature import Signature
 from ._simd import select, splat
 from ._sums import row_total
@@ -84,7 +84,7 @@ def _of_rows(name, signature, cost, accepts, targets):
         (n, k), rows = S.shape, span(S, threads)
         units = (n + rows - 1) // rows if k else 0
         for unit in prange(units):
-            start = np.intp(unit) * rows
+            start = settled(unit) * rows
             rows_of(S, given, options, loss, dS, start, min(n, start + rows))
         if k == 0:
             for i in range(n):
@@ -122,4 +122,4 @@ def distribution_row(target, i, tolerance):
 def distributions(target, wrong, tolerance, threads):
     """wrong[i] = 1 where target[i] is no distribution: negative, or with a sum further from 1 than the tolerance"""
     for i in prange(target.shape[0]):
-        wrong[i] = distribution_row(target, np.intp(i), tolerance)
+        wrong[i] = distribution_row(target, settled(i), tolerance)

@@ -12,6 +12,7 @@ from ._jit import ARITHMETIC, anything, device, kernel
 from ._loss_rows import INDEX_TARGETS, PROBABILITY_TARGETS, SMOOTHED_TARGETS, span
 from ._plan import larger, plan, workspaces
 from ._product import PRODUCT_PARTS, count_anew
+from ._region import settled
 from ._signature import Signature
 from .affine import affine_tasks, first_absent_of_affine, first_absent_of_vjp, strip_count, vjp_tasks
 from .cross_entropy import MEAN, in_range, reduce, reduced
@@ -120,17 +121,17 @@ def _in_blocks(name, signature, accepts, targets):
             work = borrowed(X, room_of_tasks)
             count_anew(work)
             for worker in prange(workers):
-                own = start + np.intp(worker) * apart
+                own = start + settled(worker) * apart
                 affine_tasks(X_block, W, b, S, flag(False), cuts, work, own)
             rows = span(S, threads)
             units = (stop - first + rows - 1) // rows if k else 0
             for unit in prange(units):
-                i = np.intp(unit) * rows
+                i = settled(unit) * rows
                 rows_of(S, of_block, options, loss_block, dS, i, min(stop - first, i + rows))
             if tasks:
                 count_anew(work)
                 for worker in prange(workers):
-                    own = start + np.intp(worker) * apart
+                    own = start + settled(worker) * apart
                     vjp_tasks(dS, X_block, W, dX_block, dW, db, flag(False), first > 0, cuts_dX, cuts_dW, work, own)
             give_back(work)
         give_back(memory)

@@ -18,6 +18,7 @@ from . import _short_rows as short
 from ._arrays import as_rows, borrowed, compact, give_back, separate, some_rows
 from ._jit import ARITHMETIC, device, inlined, kernel, several_rows
 from ._pack import ceil_div, share
+from ._region import settled
 from ._signature import Signature
 from ._simd import lanes
 from ._sums import add_rows
@@ -143,7 +144,7 @@ def _softmax(S, _, Y, start, stop, T, M):
 def softmax(S, Y, inner, threads):
     """Y[i, j] = exp(S[i, j]) / Σ_c exp(S[i, c])"""
     for part in prange(threads):
-        _work(_softmax, _in_cache(S), 1, S, S, Y, False, _short_for_softmax(S), inner, np.intp(part), threads)
+        _work(_softmax, _in_cache(S), 1, S, S, Y, False, _short_for_softmax(S), inner, settled(part), threads)
 
 
 @inlined
@@ -166,14 +167,14 @@ def softmax_product(G, Y, out, accumulate, inner, threads):
     few = _short_for_product(Y)
     many = _in_cache(Y) if products.are_together(Y) else _ROWS_AHEAD
     for part in prange(threads):
-        _work(_softmax_product, many, 2, G, Y, out, accumulate, few, inner, np.intp(part), threads)
+        _work(_softmax_product, many, 2, G, Y, out, accumulate, few, inner, settled(part), threads)
 
 
 @kernel(SOFTMAX_JACOBIAN, cost=_PRODUCT)
 def softmax_jacobian(Y, J, threads):
     """J[r, i, j] = Y[r, i] (δ_ij − Y[r, j])"""
     for r in prange(Y.shape[0] * min(Y.shape[1], 1)):
-        long.softmax_jacobian(Y, J, np.intp(r))
+        long.softmax_jacobian(Y, J, settled(r))
 
 
 @inlined
@@ -188,7 +189,7 @@ def _log_softmax(S, _, L, start, stop, T, M):
 def log_softmax(S, L, inner, threads):
     """L[i, j] = S[i, j] − log Σ_c exp(S[i, c])"""
     for part in prange(threads):
-        _work(_log_softmax, _in_cache(S), 1, S, S, L, False, _short_for_logs(S), inner, np.intp(part), threads)
+        _work(_log_softmax, _in_cache(S), 1, S, S, L, False, _short_for_logs(S), inner, settled(part), threads)
 
 
 @inlined
@@ -204,7 +205,7 @@ def log_softmax_vjp(dL, L, dS, accumulate, inner, threads):
     """dS[i, j] (+)= dL[i, j] − exp(L[i, j]) Σ_c dL[i, c]"""
     few = _short_for_product(L)
     for part in prange(threads):
-        _work(_log_softmax_vjp, _in_cache(L), 2, dL, L, dS, accumulate, few, inner, np.intp(part), threads)
+        _work(_log_softmax_vjp, _in_cache(L), 2, dL, L, dS, accumulate, few, inner, settled(part), threads)
 
 
 @inlined
@@ -220,7 +221,7 @@ def log_softmax_jvp(dS, L, dL, inner, threads):
     """dL[i, j] = dS[i, j] − Σ_c exp(L[i, c]) dS[i, c]"""
     few = _short_for_softmax(L)
     for part in prange(threads):
-        _work(_log_softmax_jvp, _in_cache(L), 2, dS, L, dL, False, few, inner, np.intp(part), threads)
+        _work(_log_softmax_jvp, _in_cache(L), 2, dS, L, dL, False, few, inner, settled(part), threads)
 
 
 @inlined
@@ -237,4 +238,4 @@ def logsumexp(S, sums, inner, threads):
     if S.shape[1] == 0:
         sums[:] = -np.inf
     for part in prange(threads):
-        _work(_logsumexp, _in_cache(S), 1, S, S, sums, False, _short_for_logs(S), inner, np.intp(part), threads)
+        _work(_logsumexp, _in_cache(S), 1, S, S, sums, False, _short_for_logs(S), inner, settled(part), threads)
