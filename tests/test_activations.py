@@ -202,6 +202,27 @@ def test_blocks_meet(size, dtype):
     assert_same_bits(fg.relu_vjp(x, x[::-1].copy()), np.where(x[::-1] > 0, x, 0).astype(dtype))
 
 
+@pytest.mark.parametrize("size", [0, 1, 7, 15, 16, 17, 31, 33, 100, 257])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_place_in_a_line_of_the_cache(size, dtype):
+    """Wherever input and output begin, also at the same place, each element is written once, and no other."""
+    rng = np.random.default_rng(size)
+    x, dY = rng.standard_normal((2, size)).astype(dtype)
+    functions = {fg.relu: (x,), fg.silu: (x,), fg.relu_vjp: (dY, x), fg.silu_vjp: (dY, x)}
+    for function, arrays in functions.items():
+        expected = function(*arrays)
+        for offset in range(1, 18):
+            room = np.full(size + 36, 7, dtype)
+            out = room[offset : offset + size]
+            function(*arrays, out=out)
+            assert_same_bits(out, expected)
+            assert (room[:offset] == 7).all()
+            assert (room[offset + size :] == 7).all()
+            out[:] = arrays[-1]
+            function(*arrays[:-1], out, out=out)
+            assert_same_bits(out, expected)
+
+
 def test_scalars_give_scalars():
     for function in (fg.relu, fg.sigmoid, fg.tanh, fg.silu, fg.gelu):
         assert isinstance(function(0.5), np.float64)

@@ -7,7 +7,7 @@ import numpy as np
 
 from ._arrays import compact, flat
 from ._jit import device, inlined
-from ._loads import load_masked, store
+from ._loads import load_masked, past_line, store
 from ._pack import ceil_div, finish, pack, terms_of_block
 from ._panels import MEDIUM, NARROW, ROWS_AHEAD, TILE, block_of_tile
 from ._simd import first, lanes, splat
@@ -34,6 +34,7 @@ WHOLE = 2**19  # bytes of all of B, where few columns are packed as a whole: hal
 _FEW_WIDE, _FEWEST_TERMS = (TileShape(FEW_ROWS, 4), 0) if TILE_VECS > 1 else (TileShape(FEW_ROWS, 2), 4)
 # Sums of few columns that are so short need no preparation: 9000 × 6 × 8 takes 0.7 of the time.
 _SHORT = 96
+_LINES = 4  # strips, or more, that are worth beginning at a line of the cache
 # For four columns or fewer, whose rows are stored in a quarter of a vector: 1000 × 5 × 1 takes four fifths. A float64
 # takes half a vector and a fifth longer, where a vector is one register.
 _FOUR, _FOUR_BYTES = TileShape(TILE_ROWS, 1, 4), 4 if TILE_VECS > 1 else 8
@@ -55,15 +56,22 @@ def _few_terms_strip(shape, A, a, step, apart, rows, B, b, stride, K, C, i, j, b
 
 
 @inlined
+def _past_line(C, i, j):
+    """How far C[i, j] is past the beginning of a line of the cache, if all rows are as far; else 0."""
+    return past_line(C, (i, j)) if C.shape[1] % lanes(C) == 0 else np.intp(0)
+
+
+@inlined
 def _few_terms_rows(shape, alone, A, a, step, apart, rows, B, b, stride, K, C, i, j, n, bias):
     """As many rows as a tile of this shape has at most, from end to end, but for what is left of the columns, `alone`
     vectors or less; returns where that begins."""
     across = tile_width(shape, C)
     wide = n - alone * lanes(C) if n >= across else np.intp(0)
-    for q_or_less in range(0, wide, across):
-        q = min(q_or_less, n - across)  # the last strip lies over those before
+    past = _past_line(C, i, j) if wide >= _LINES * across else np.intp(0)
+    for q_or_less in range(-past, wide, across):
+        q = max(np.intp(0), min(q_or_less, n - across))  # the last strip lies over those before, or over the first
         _few_terms_strip(shape, A, a, step, apart, rows, B, b + q, stride, K, C, i, j + q, bias)
-    return ceil_div(wide, across) * across
+    return ceil_div(wide + past, across) * across - past
 
 
 @device

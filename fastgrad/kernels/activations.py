@@ -4,7 +4,7 @@ from numba import prange
 
 from . import _gated, _math, _tanh
 from ._jit import ARITHMETIC, inlined, kernel
-from ._loads import load_masked, store, store_masked
+from ._loads import load_masked, past_line, store, store_masked
 from ._pack import ceil_div, share
 from ._region import settled
 from ._signature import Signature
@@ -27,16 +27,27 @@ def _part_of(A, part, parts):
 
 
 @inlined
+def _edges(Y, start, stop):
+    """Where pairs of whole vectors of a part of Y begin, at a line of the cache, for what is stored over two of them
+    takes twice as long; where they end; and where the loop over single vectors begins that is to work out what is left:
+    those behind them and, if there is anything before them, one more."""
+    L = lanes(Y)
+    begin = min(stop, start + (L - past_line(Y, start)) % L)
+    end = stop - (stop - begin) % (2 * L)
+    return begin, end, end - L if begin > start else end
+
+
+@inlined
 def _each(function, X, Y, part, parts):
     """Y[i] = function(X[i]) over one part"""
-    L = lanes(X)
+    L, zeros = lanes(X), splat(X, 0)
     start, stop = _part_of(X, part, parts)
-    whole = stop - (stop - start) % (2 * L)
-    for i in range(start, whole, 2 * L):
-        store(Y, i, function(load_masked(X, i, PAIR, splat(X, 0))))
-    for i in range(whole, stop, L):
-        inside = first(X, stop - i)
-        store_masked(Y, i, function(load_masked(X, i, inside, splat(X, 0))), inside)
+    begin, end, rest = _edges(Y, start, stop)
+    for i in range(begin, end, 2 * L):
+        store(Y, i, function(load_masked(X, i, PAIR, zeros)))
+    for j in range(rest, stop, L):
+        i, inside = (j, first(X, stop - j)) if j >= end else (start, first(X, begin - start))
+        store_masked(Y, i, function(load_masked(X, i, inside, zeros)), inside)
 
 
 @inlined
@@ -44,11 +55,11 @@ def _each_pair(function, dY, A, dX, part, parts):
     """dX[i] = function(dY[i], A[i]) over one part"""
     L, zeros = lanes(A), splat(A, 0)
     start, stop = _part_of(A, part, parts)
-    whole = stop - (stop - start) % (2 * L)
-    for i in range(start, whole, 2 * L):
+    begin, end, rest = _edges(dX, start, stop)
+    for i in range(begin, end, 2 * L):
         store(dX, i, function(load_masked(dY, i, PAIR, zeros), load_masked(A, i, PAIR, zeros)))
-    for i in range(whole, stop, L):
-        inside = first(A, stop - i)
+    for j in range(rest, stop, L):
+        i, inside = (j, first(A, stop - j)) if j >= end else (start, first(A, begin - start))
         value = function(load_masked(dY, i, inside, zeros), load_masked(A, i, inside, zeros))
         store_masked(dX, i, value, inside)
 
