@@ -95,6 +95,34 @@ def test_a_task_stays_in_its_workspace(
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("terms", [1, 2, 4, 5, 24])
+def test_few_terms_have_the_same_bits_wherever_a_row_begins(dtype, terms):
+    """At any place in a line of the cache, all rows at the same or each at its own, for one thread or two; each column
+    has the bits that it has among a few."""
+    for part in PRODUCT_PARTS:
+        part.link(dtype)
+    rng = np.random.default_rng(terms)
+    for columns in (256, 260, 511, 512, 1000):
+        for rows in (1, 9, 70, 131):
+            A, B = rng.standard_normal((rows, terms)).astype(dtype), rng.standard_normal((terms, columns)).astype(dtype)
+            bias = rng.standard_normal(columns).astype(dtype)
+            few = np.concatenate([_product(A, B[:, j : j + 20], bias[j : j + 20]) for j in range(0, columns, 20)], 1)
+            for offset, threads in ((0, 2), (1, 1), (4, 1), (7, 2), (15, 2)):
+                around_C = np.full(rows * columns + 2 * _GUARD, dtype(7))
+                C = around_C[_GUARD + offset : _GUARD + offset + few.size].reshape(few.shape)
+                run(A, False, B, True, C, bias, False, threads, False)
+                assert_same_bits(C, few)
+                assert (around_C[: _GUARD + offset] == 7).all()
+                assert (around_C[_GUARD + offset + few.size :] == 7).all()
+
+
+def _product(A, B, bias):
+    C = np.empty((len(A), len(bias)), A.dtype)
+    run(A, False, np.ascontiguousarray(B), True, C, bias, False, 1, False)
+    return C
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("rows", [9, 10, 11, 12])
 @pytest.mark.parametrize("a_by_rows", [False, True])
 def test_a_few_more_rows_than_a_tile_have_the_bits_that_each_has_alone(dtype, rows, a_by_rows):
