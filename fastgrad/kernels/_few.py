@@ -34,10 +34,12 @@ WHOLE = 2**19  # bytes of all of B, where few columns are packed as a whole: hal
 _FEW_WIDE, _FEWEST_TERMS = (TileShape(FEW_ROWS, 4), 0) if TILE_VECS > 1 else (TileShape(FEW_ROWS, 2), 4)
 # Sums of few columns that are so short need no preparation: 9000 × 6 × 8 takes 0.7 of the time.
 _SHORT = 96
-_LINES = 4  # strips, or more, that are worth beginning at a line of the cache
+# Vectors that lie over two lines of the cache take twice as long to load or store. So many strips, or more, are worth
+# beginning at a line, though it makes one more; or fewer, if it does not: dX of 128 × 784 × 256 takes 0.83 of the time.
+_MANY_STRIPS, _SOME_STRIPS = 8, 2
 # So few terms of a B that stays in the first cache are no more work than to store the row: one row at a time, all can
 # begin at a line, and dW of 1 × 1000 × 1000 takes 0.75 of the time.
-_ROW, _TERMS_OF_ROW, _STAYS = TileShape(1, 8 if TILE_VECS > 1 else 4), 4, 2**14
+_ROW, _TERMS_OF_ROW, _STRIPS_OF_ROW, _STAYS = TileShape(1, 8 if TILE_VECS > 1 else 4), 4, 4, 2**14
 # For four columns or fewer, whose rows are stored in a quarter of a vector: 1000 × 5 × 1 takes four fifths. A float64
 # takes half a vector and a fifth longer, where a vector is one register.
 _FOUR, _FOUR_BYTES = TileShape(TILE_ROWS, 1, 4), 4 if TILE_VECS > 1 else 8
@@ -59,10 +61,17 @@ def _few_terms_strip(shape, A, a, step, apart, rows, B, b, stride, K, C, i, j, b
 
 
 @inlined
-def _past_line(shape, C, i, j):
-    """How far C[i, j] is past the beginning of a line of the cache, if all rows of a tile are as far; else 0."""
-    as_far = tile_rows(shape) == 1 or C.shape[1] % lanes(C) == 0
-    return past_line(C, (i, j)) if as_far else np.intp(0)
+def _past_line(shape, B, b, stride, K, C, i, j, wide):
+    """By how much the first two strips are to overlap, for all but the first to begin at a line of the cache: of B, of
+    which K rows are loaded for each that is stored, if all its rows are as far past a line; else of C. 0 if that does
+    not pay."""
+    across, past = tile_width(shape, C), np.intp(0)
+    if K > _TERMS_OF_ROW and stride % lanes(C) == 0:
+        past = past_line(B, b)
+    elif tile_rows(shape) == 1 or C.shape[1] % lanes(C) == 0:
+        past = past_line(C, (i, j))
+    pays = wide >= _MANY_STRIPS * across or ceil_div(wide + past, across) == ceil_div(wide, across)
+    return past if pays and wide >= _SOME_STRIPS * across else np.intp(0)
 
 
 @inlined
@@ -71,7 +80,7 @@ def _few_terms_rows(shape, alone, A, a, step, apart, rows, B, b, stride, K, C, i
     vectors or less; returns where that begins."""
     across = tile_width(shape, C)
     wide = n - alone * lanes(C) if n >= across else np.intp(0)
-    past = _past_line(shape, C, i, j) if wide >= _LINES * across else np.intp(0)
+    past = _past_line(shape, B, b, stride, K, C, i, j, wide)
     for q_or_less in range(-past, wide, across):
         q = max(np.intp(0), min(q_or_less, n - across))  # the last strip lies over those before, or over the first
         _few_terms_strip(shape, A, a, step, apart, rows, B, b + q, stride, K, C, i, j + q, bias)
@@ -86,7 +95,7 @@ def few_terms(A, a, step, apart, B, b, stride, K, C, i0, m, j0, n, bias):
     compact()
     L, few, many, next_p = lanes(C), np.intp(FEW_ROWS), np.intp(TILE_ROWS), np.intp(0)
     pair = tile_width(MEDIUM, C)
-    if K <= _TERMS_OF_ROW and K * n * C.itemsize <= _STAYS and n >= _LINES * tile_width(_ROW, C):
+    if K <= _TERMS_OF_ROW and K * n * C.itemsize <= _STAYS and n >= _STRIPS_OF_ROW * tile_width(_ROW, C):
         for r in range(m):
             row = A, a + r * apart, step, apart, np.intp(1)
             _few_terms_rows(_ROW, np.intp(0), *row, B, b, stride, K, C, i0 + r, j0, n, bias)
