@@ -8,6 +8,7 @@ import numba
 import numpy as np
 import pytest
 from regions import changed
+from subprocesses import run
 
 from fastgrad import affine
 from fastgrad.kernels import _cores
@@ -73,3 +74,21 @@ def test_pieces_are_numbers_with_a_sign():
         return settled(numba.uint64(piece)) - 1
 
     assert repr(one_before(0)) == "-1"
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_threads_stay_where_there_are_more_than_cores(more):
+    """They would crowd on all cores but the caller's."""
+    code = """
+        import numba
+        import numpy as np
+        from fastgrad import affine
+        from fastgrad.kernels._region import state
+        numba.set_num_threads(2)
+        affine(np.ones((300, 300)), np.ones((300, 300)))
+        print(state.ask_threads is not None, state.cores_enough)
+    """
+    threads = max(len(os.sched_getaffinity(0)), 2) + more
+    enough = int(threads <= len(os.sched_getaffinity(0)))
+    answer = run(code, NUMBA_NUM_THREADS=str(threads))
+    assert answer == f"True {enough}"

@@ -44,8 +44,8 @@ class _State(ctypes.Structure):
     """What all regions have in common: the least work that pays for one, infinite where only one thread can work, and
     for waking its threads; the system's clock, none where it has another; when the last large work ended; Numba's
     function that tells the number of threads, none before they are started; whether there is a region now, and how many
-    Python threads are in a serial call though the work is large; who asked for the region, and on which core, -1 while
-    there is none."""
+    Python threads are in a serial call though the work is large; whether there are cores enough for each thread to have
+    one; who asked for the region, and on which core, -1 while there is none, or if there are not."""
 
     _fields_ = (
         ("least_work", ctypes.c_double),
@@ -55,6 +55,7 @@ class _State(ctypes.Structure):
         ("ask_threads", ctypes.c_void_p),
         ("taken", ctypes.c_int64),
         ("serial_calls", ctypes.c_int64),
+        ("cores_enough", ctypes.c_int64),
         ("caller", ctypes.c_int64),
         ("callers_core", ctypes.c_int64),
     )
@@ -62,11 +63,11 @@ class _State(ctypes.Structure):
 
 _LLVM: dict = {ctypes.c_double: ir.DoubleType(), ctypes.c_void_p: cgutils.voidptr_t, ctypes.c_int64: I64}
 
-_ONE_THREAD = numba.config.NUMBA_NUM_THREADS == 1  # type: ignore[attr-defined]
+_THREADS = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
 _MONOTONIC = getattr(time, "CLOCK_MONOTONIC", 0)
 _CLOCK = getattr(ctypes.CDLL(None), "clock_gettime", None) if os.name == "posix" else None
 state = _State(
-    least_work=math.inf if _ONE_THREAD else LARGE_WORK,
+    least_work=math.inf if _THREADS == 1 else LARGE_WORK,
     waking_work=WAKING_WORK if _CLOCK else 0.0,
     clock=ctypes.cast(_CLOCK, ctypes.c_void_p) if _CLOCK else None,
     callers_core=-1,
@@ -93,6 +94,7 @@ def start_threads():
     numba.get_num_threads()
     if numba.threading_layer() == "workqueue":
         state.least_work = _LARGE_WORK_OF_WORKQUEUE
+    state.cores_enough = _cores.KNOWN and len(os.sched_getaffinity(0)) >= _THREADS
     state.ask_threads = ctypes.cast(numba_threads._get_num_threads, ctypes.c_void_p)
 
 
@@ -188,8 +190,9 @@ def call_in_region(typingctx, part, args):
         with _without_gil(context, builder, cgutils.true_bit):
             given, core = cgutils.unpack_tuple(builder, values[1]), _field(context, builder, "callers_core")
             if _cores.KNOWN:
+                enough = builder.trunc(builder.load(_field(context, builder, "cores_enough")), cgutils.bool_t)
                 builder.store(_cores.thread(builder), _field(context, builder, "caller"))
-                builder.store(_cores.core(builder), core)
+                builder.store(builder.select(enough, _cores.core(builder), I64(-1)), core)
             status = part.typing_key.call(context, builder, args.types, given)
             builder.store(I64(-1), core)
             _end_large(context, builder)
