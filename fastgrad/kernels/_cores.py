@@ -12,26 +12,21 @@ import sys
 from llvmlite import ir
 from numba.core import cgutils
 
-from ._vec import I32, I64
+from ._vec import I32, I64, call_named
 
 _MOST = 1024  # cores that a mask has room for
 _FUNCTIONS = "sched_getcpu", "sched_getaffinity", "sched_setaffinity", "pthread_self"
 KNOWN = sys.platform == "linux" and all(hasattr(ctypes.CDLL(None), name) for name in _FUNCTIONS)
 
 
-def _call(builder, result, name, *args):
-    function_type = ir.FunctionType(result, [arg.type for arg in args])
-    return builder.call(cgutils.get_or_insert_function(builder.module, function_type, name), args)
-
-
 def core(builder):
     """The number of the core that runs this."""
-    return builder.sext(_call(builder, I32, "sched_getcpu"), I64)
+    return builder.sext(call_named(builder, "sched_getcpu", I32, []), I64)
 
 
 def thread(builder):
     """What tells this thread from others."""
-    return _call(builder, I64, "pthread_self")
+    return call_named(builder, "pthread_self", I64, [])
 
 
 def leave(builder, number):
@@ -41,10 +36,10 @@ def leave(builder, number):
     mask, size = cgutils.alloca_once_value(builder, ir.Constant(words, None)), I64(_MOST // 8)
     itself, known = I32(0), builder.icmp_unsigned("<", number, I64(_MOST))
     place = cgutils.gep_inbounds(builder, mask, 0, builder.select(known, builder.lshr(number, I64(6)), I64(0)))
-    failed = _call(builder, I32, "sched_getaffinity", itself, size, mask)
+    failed = call_named(builder, "sched_getaffinity", I32, [itself, size, mask])
     with builder.if_then(builder.and_(known, builder.icmp_signed("==", failed, I32(0)))):
         before = builder.load(place)
         bit = builder.shl(I64(1), builder.and_(number, I64(63)))
         for allowed in (builder.and_(before, builder.not_(bit)), before):
             builder.store(allowed, place)
-            _call(builder, I32, "sched_setaffinity", itself, size, mask)
+            call_named(builder, "sched_setaffinity", I32, [itself, size, mask])

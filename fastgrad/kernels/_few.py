@@ -94,17 +94,17 @@ def few_terms(A, a, step, apart, B, b, stride, K, C, i0, m, j0, n, bias):
     as fast as memory takes them."""
     compact()
     L, few, many, next_p = lanes(C), np.intp(FEW_ROWS), np.intp(TILE_ROWS), np.intp(0)
-    pair = tile_width(MEDIUM, C)
+    pair, others = tile_width(MEDIUM, C), (B, b, stride, K, C)
     if K <= _TERMS_OF_ROW and K * n * C.itemsize <= _STAYS and n >= _STRIPS_OF_ROW * tile_width(_ROW, C):
         for r in range(m):
             row = A, a + r * apart, step, apart, np.intp(1)
-            _few_terms_rows(_ROW, np.intp(0), *row, B, b, stride, K, C, i0 + r, j0, n, bias)
+            _few_terms_rows(_ROW, np.intp(0), *row, *others, i0 + r, j0, n, bias)
         return
     while next_p < m:
         most = few if m - next_p <= few else many
         p, next_p = max(np.intp(0), min(next_p, m - most)), next_p + most  # the last rows lie over those before
         stop, done = min(p + most, m), np.intp(0)
-        group, others = (A, a + p * apart, step, apart, stop - p), (B, b, stride, K, C)
+        group = A, a + p * apart, step, apart, stop - p
         if most == few or K <= _FEWEST_TERMS:
             for r_or_less in range(p, stop, few):
                 r = max(p, min(r_or_less, stop - few))

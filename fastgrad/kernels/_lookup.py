@@ -7,7 +7,7 @@ from llvmlite import ir
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from ._vec import I32, call, cpu_features, in_two, joined, taken
+from ._vec import I32, call, call_named, cpu_features, in_two, joined, taken
 
 _FLOAT, _ENTRIES = ir.FloatType(), 16
 
@@ -45,8 +45,7 @@ def _looked_up(builder, index, table):
 
 def _moved(builder, name, entries, index):
     vector = ir.Constant(ir.VectorType(_FLOAT, len(entries)), entries)
-    function_type = ir.FunctionType(vector.type, [vector.type, index.type])
-    return builder.call(cgutils.get_or_insert_function(builder.module, function_type, name), [vector, index])
+    return call_named(builder, name, vector.type, [vector, index])
 
 
 def _in_one(builder, entries, index):

@@ -141,6 +141,12 @@ NONE, PAIR, QUAD = Times(0), Times(2), Times(4)
 # --- emitting LLVM ---------------------------------------------------------------------------------------------------
 
 
+def call_named(builder, name, returns, args):
+    """Calls the function of this name, an intrinsic of LLVM or of the C library."""
+    function_type = ir.FunctionType(returns, [a.type for a in args])
+    return builder.call(cgutils.get_or_insert_function(builder.module, function_type, name), args)
+
+
 def call(builder, name, returns, args):
     """Calls the LLVM intrinsic `name` for vectors like the first vector among `args`.
 
@@ -149,9 +155,7 @@ def call(builder, name, returns, args):
     vector = next(a.type for a in args if isinstance(a.type, ir.VectorType))
     element = f"i{vector.element.width}" if isinstance(vector.element, ir.IntType) else "f32"
     element = "f64" if vector.element == ir.DoubleType() else element
-    name = name.format(f"v{vector.count}{element}")
-    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(returns, [a.type for a in args]), name)
-    return builder.call(function, args)
+    return call_named(builder, name.format(f"v{vector.count}{element}"), returns, args)
 
 
 def opaque(builder, value):
@@ -220,12 +224,10 @@ def joined(builder, parts):
 def fetch(builder, pointer, count):
     """So many vectors that stand at a pointer to the first, wherever that is, into the first cache."""
     anything = ir.IntType(8).as_pointer()
-    prefetch = cgutils.get_or_insert_function(
-        builder.module, ir.FunctionType(ir.VoidType(), [anything, I32, I32, I32]), "llvm.prefetch.p0"
-    )
     how = [ir.Constant(I32, number) for number in (0, 3, 1)]  # to read, to stay, data
     for c in range(count):
-        builder.call(prefetch, [builder.bitcast(builder.gep(pointer, [ir.Constant(I32, c)]), anything), *how])
+        place = builder.bitcast(builder.gep(pointer, [ir.Constant(I32, c)]), anything)
+        call_named(builder, "llvm.prefetch.p0", ir.VoidType(), [place, *how])
 
 
 def masked_load(builder, pointer, vec, mask, other):
