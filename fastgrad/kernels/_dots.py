@@ -145,7 +145,7 @@ def dots_add_first(typingctx, tile, left, right, k, count):
 @intrinsic
 def dots_store(typingctx, tile, array, at, stride, opens):
     """array[at + p stride + q] (+)= tile[p, q, 0] + tile[p, q, 1] + …, in this order, where (+)= is = if it opens."""
-    columns = tile.vecs * tile.vec.lanes // SUMS
+    columns, itemsize = tile.vecs * tile.vec.lanes // SUMS, tile.vec.itemsize
 
     def codegen(context, builder, sig, args):
         value, array_value, at, stride, opens = args
@@ -162,8 +162,9 @@ def dots_store(typingctx, tile, array, at, stride, opens):
             square, first = divmod(p * tile.vecs, SUMS)
             lanes = [g + first + c for g in range(0, tile.vec.lanes, SUMS) for c in range(tile.vecs)]
             new = taken(builder, sums[square], lanes)
-            both = builder.fadd(builder.load(pointer, align=tile.vec.itemsize), new)
-            builder.store(builder.select(opens, new, both), pointer, align=tile.vec.itemsize)
+            # What is not a sum yet is not added to, as subnormal numbers would take long: −0 changes nothing.
+            old = builder.select(opens, ir.Constant(row, [-0.0] * columns), builder.load(pointer, align=itemsize))
+            builder.store(builder.fadd(old, new), pointer, align=itemsize)
         return context.get_dummy_value()
 
     return types.none(tile, array, types.intp, types.intp, types.boolean), codegen

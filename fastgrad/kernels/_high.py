@@ -10,10 +10,11 @@ import numpy as np
 
 from ._arrays import compact, flag, flat
 from ._jit import device
+from ._loads import store
 from ._pack import ceil_div, pack
 from ._panels import HIGH_PANEL, tiles
 from ._parts import part
-from ._simd import lanes
+from ._simd import lanes, splat
 from ._thin import TASK, rows_meet
 from ._tile import BLOCK, TILE_ROWS, TILE_VECS, TileShape, tile_rows, tile_width
 
@@ -35,14 +36,15 @@ def high_plan(columns, K, like):
 def _in_tiles(shape, A, a_by_rows, B, C, bias, accumulate, j, j_end, work, left, right, side):
     """Columns from j to j_end of C (+)= A B + bias"""
     compact()
-    (m, N), K, zero, one = C.shape, B.shape[0], np.intp(0), np.intp(1)
+    (m, N), K, L, zero, one = C.shape, B.shape[0], lanes(C), np.intp(0), np.intp(1)
     width, rows, of_panel = np.intp(tile_width(shape, B)), tile_rows(shape), np.intp(HIGH_PANEL)
     apart, step, size = A.shape[1], one, rows * width
     if a_by_rows:
         apart, step = step, apart
     packed = rows_meet(A) or (a_by_rows and m < rows)  # a tile reads so many numbers side by side
     whole, wide = (j_end - j) // width, ceil_div(j_end - j, width)
-    last = j + whole * width
+    lies_over = not accumulate and j_end - j >= width  # the last tile over the one before, where sums are the same
+    last = j_end - width if lies_over else j + whole * width
     for k0 in range(0, K, BLOCK):
         terms = min(K - k0, BLOCK)
         block = terms, one, k0 == 0, k0 + BLOCK >= K
@@ -52,9 +54,13 @@ def _in_tiles(shape, A, a_by_rows, B, C, bias, accumulate, j, j_end, work, left,
             factor = work, left, of_panel, zero, one, zero
         other, sums, to = (flat(B), k0 * N + j, N, width), (work, side, side + size, size), (C, zero, j, m, j_end)
         tiles(shape, (one, whole, wide), factor, other, block, sums, to, bias, accumulate)
-        if last < j_end:
-            pack(B, flag(True), last, j_end - last, k0, terms, one, width, work, right)
-            other, sums = (work, right, width, zero), (work, side, side + wide * size, size)
+        if whole < wide:
+            other, sums = (flat(B), k0 * N + last, N, zero), (work, side, side + wide * size, size)
+            if not lies_over:
+                for place in range(right + width - L, right + terms * width, width):
+                    store(work, place, splat(B, 0))  # where there may be no columns
+                pack(B, flag(True), last, j_end - last, k0, terms, one, width, work, right)
+                other = work, right, width, zero
             to = C, zero, last, m, j_end
             tiles(shape, (one, one, wide), factor, other, block, sums, to, bias, accumulate)
 

@@ -157,6 +157,8 @@ def long_rows(S, given, options, loss, dS, i, rows, T):
             else:
                 others = row_total_fetching(add_other_exp, (S, r, y, splat(S, largest), (S,)), r, rows)
         T[_LARGEST * L + p], T[_OTHERS * L + p] = largest, others
+    for p in range(rows, L):  # the last is repeated
+        T[_LARGEST * L + p], T[_OTHERS * L + p] = T[_LARGEST * L + rows - 1], T[_OTHERS * L + rows - 1]
     _finish(T, options[2], loss, i, rows)
     if dS.size:
         for p in range(rows):

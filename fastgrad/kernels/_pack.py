@@ -4,7 +4,7 @@ import numpy as np
 
 from ._arrays import compact
 from ._jit import device, inlined
-from ._loads import load, load_masked, store, store_masked
+from ._loads import load_masked, store, store_masked
 from ._simd import first, lanes, select, splat
 from ._tile import BLOCK, LONGEST, SUMS, TILE_VECS, TURNED, TileShape, tile_load, tile_store
 from ._transpose import tile_store_dealt, tile_turned
@@ -97,15 +97,17 @@ def pack(source, by_rows, start, count, k0, terms, sums, width, work, at):
                     store(work, to + k * width + p, load_masked(source, (k0 + k, start + rest + p), inside, zeros))
     else:
         step, next_to = min(width, TURNED), width if sums > 1 else SUMS * width
-        for q in range(0, count, step):
-            place = (start + q) * stride + k0
+        # What is left of a vector repeats the last row: what memory held before may be subnormal, which takes long.
+        for q in range(0, count if width <= TURNED else ceil_div(count, L) * L, step):
+            row = min(q, count - 1)
+            place, rows = (start + row) * stride + k0, count - row
             for k_or_more in range(0, terms, L):
                 k = max(np.intp(0), min(k_or_more, terms - L))  # the last square lies over the one before
                 to = _terms_at(at + q // width * apart + q % width, k, sums, each, width)
                 if terms < L:
-                    tile_store_dealt(tile_turned(source, place, stride, count - q, terms), work, to, next_to)
+                    tile_store_dealt(tile_turned(source, place, stride, rows, terms), work, to, next_to)
                 else:
-                    tile_store_dealt(tile_turned(source, place + k, stride, count - q, None), work, to, next_to)
+                    tile_store_dealt(tile_turned(source, place + k, stride, rows, None), work, to, next_to)
 
 
 @device
@@ -120,7 +122,7 @@ def finish(work, t, width, C, i, j, rows, columns, bias, accumulate):
         with_old = first(C, L * accumulate) & inside
         shift = load_masked(bias, min(j + q, bias.size), with_bias, zeros)  # behind none, there may be no memory
         for p in range(rows):
-            value = load(work, t + p * width + q)
+            value = load_masked(work, t + p * width + q, inside, zeros)  # not what memory held before the totals
             value = select(with_bias, value + shift, value)
             value = select(with_old, load_masked(C, (i + p, j + q), with_old, zeros) + value, value)
             store_masked(C, (i + p, j + q), value, inside)

@@ -230,7 +230,9 @@ def finish_turned(work, t, width, spare, C, j, columns, bias, accumulate):
         if bias.size:
             for p in range(m):
                 at = t + p * width + q
-                store(work, at, load(work, at) + splat(C, bias[p]))
+                # Of the totals alone: what memory held before may be subnormal, which takes long.
+                total = load_masked(work, at, first(C, columns - q), zeros)
+                store(work, at, total + splat(C, bias[p]))
         direct = q + 2 * L <= columns and not accumulate  # what spills over the last row is overwritten by the next
         target, at = (flat(C), (j + q) * m) if direct else (work, spare)
         if m == 1:
@@ -245,7 +247,7 @@ def finish_turned(work, t, width, spare, C, j, columns, bias, accumulate):
         for at in range(0, end, L):
             place, inside = (j + q) * m + at, first(C, end - at)
             with_old = first(C, L * accumulate) & inside
-            value = load(work, spare + at)
+            value = load_masked(work, spare + at, inside, zeros)
             value = select(with_old, load_masked(flat(C), place, with_old, zeros) + value, value)
             store_masked(flat(C), place, value, inside)
 
