@@ -34,6 +34,9 @@ FEW_TERMS_BY_ROWS, FEW_TERMS_OF_LARGE = (BLOCK, 128) if TILE_VECS > 1 else (48, 
 FEW_TERMS_OF_MORE, FEW_TERMS_OF_MEETING, FEW_BYTES = 40, 8, 3 * 2**19
 # The same of a B by columns, which is transposed as a whole before.
 FEW_TERMS_BY_COLUMNS, FEW_TERMS = 48, 24
+# Of fewer bytes of columns, beside more than a few rows, B pays for packing: dX of 600 × 8 × 8 takes 0.7 of the time,
+# forward of 150 × 48 × 24 float32 0.65.
+_LEAST_COLUMNS = TILE_VECS * VECTOR_BYTES if TILE_VECS > 1 else VECTOR_BYTES + 1
 
 _TALL_ENOUGH = 4 * TILE_ROWS  # rows for each thread that are worth cutting
 
@@ -125,7 +128,8 @@ def are_few_terms(b_by_rows, m, n, K, itemsize, met):
     """Whether so few terms, for m rows and n columns, are a product of `few_terms` whatever else; rows of B may meet in
     one place of the caches."""
     if not b_by_rows:
-        return K <= FEW_TERMS_BY_COLUMNS and n * itemsize >= VECTOR_BYTES
+        least = VECTOR_BYTES if m <= 3 * TILE_ROWS else _LEAST_COLUMNS
+        return K <= FEW_TERMS_BY_COLUMNS and n * itemsize >= least
     most = FEW_TERMS if m == 1 else FEW_TERMS_OF_LARGE
     if m > 2 and (m <= TILE_ROWS or K * n * itemsize <= FEW_BYTES):
         most = FEW_TERMS_BY_ROWS
@@ -133,11 +137,10 @@ def are_few_terms(b_by_rows, m, n, K, itemsize, met):
         most = min(most, FEW_TERMS_OF_MORE)
     if met and m > TILE_ROWS:  # else B is read but once
         most = FEW_TERMS_OF_MEETING
-    # Columns that fill no tile pay for packing, as those of more terms do, but not if they are whole vectors.
-    least = TILE_VECS
-    if n * itemsize % VECTOR_BYTES == 0 or (K <= FEW_TERMS and m <= UNPACKED_MORE * UNPACKED_ROWS):
-        least = 1
-    return n * itemsize >= least * VECTOR_BYTES and most >= K
+    least = _LEAST_COLUMNS
+    if m <= UNPACKED_MORE * UNPACKED_ROWS and (K <= FEW_TERMS or n * itemsize % VECTOR_BYTES == 0):
+        least = VECTOR_BYTES
+    return n * itemsize >= least and most >= K
 
 
 @device
