@@ -6,7 +6,7 @@ from ._arrays import compact
 from ._jit import device, inlined
 from ._pack import finish
 from ._simd import lanes
-from ._thin import FEW_ROWS
+from ._thin import FEW_ROWS, ahead_in_place
 from ._tile import (
     SUMS,
     TILE_ROWS,
@@ -98,9 +98,7 @@ def tiles(shape, grid, left, right, block, totals, target, bias, accumulate):
     (A, a, hop_a, next_sum, apart, next_a), (B, b, stride, next_b), (C, i0, j0, i_end, j_end) = left, right, target
     N, width = C.shape[1], max(tile_width(shape, C), lanes(C))
     plain = not accumulate and bias.size == 0
-    # A strip of B as it lies touches few bytes of many pages, which the hardware does not see coming: while one passes,
-    # the next is fetched.
-    ahead = ROWS_AHEAD * stride if stride == TILE_VECS * lanes(C) else np.intp(width)
+    ahead = ROWS_AHEAD * stride if stride == TILE_VECS * lanes(C) else ahead_in_place(stride, width)
     for p in range(down):
         for q in range(across):
             i, j, total = i0 + p * TILE_ROWS, j0 + q * width, t + (p * wide + q) * next_t
