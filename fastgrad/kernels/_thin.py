@@ -291,13 +291,13 @@ def _add_by_rows(A, a_by_rows, B, j, m, K, columns, work, left, totals, sums, wi
 
 @device
 def _add_by_columns(A, a_by_rows, B, j, m, K, columns, work, left, totals, width):
-    """The same of a B by columns. An A by rows is transposed before."""
+    """The same of a B by columns. An A of more than one row, by rows, is transposed before."""
     compact()
     L, block = lanes(B), terms_of_block(K, SUMS)
     for k0 in range(0, max(K, 1), SPAN * block):
         terms, place = min(K - k0, SPAN * block), j * K + k0
         factor = flat(A), k0, K
-        if a_by_rows:
+        if a_by_rows and m > 1:
             factor = work, left, terms + L
             for k in range(0, terms, L):
                 to_lines(A, (k0 + k) * m, m, terms - k, work, left + k, terms + L)
