@@ -30,7 +30,10 @@ DOTS_COLUMNS = 12  # or less: the same for A, or they leave many lanes idle
 # FEW_TERMS_OF_MORE, if C has just more than a few, for which there are tiles that waste fewer lanes.
 # Packed, dX of 64 × 784 × 256 takes 1.13 times as long, of 33 × 1000 × 5 1.4 times. More than FEW_TERMS_OF_MEETING rows
 # of B that meet push each other out of the first cache: packed, dW of 24 × 1024 × 512 takes 0.4 times as long.
-FEW_TERMS_BY_ROWS, FEW_TERMS_OF_LARGE = (BLOCK, 128) if TILE_VECS > 1 else (48, 48)
+# But more than MANY_ROWS of C pay for packing more terms than of a large B: dW of 167 × 882 from 221 rows takes 0.6 of
+# the time.
+FEW_TERMS_BY_ROWS, FEW_TERMS_OF_LARGE = (BLOCK, 80) if TILE_VECS > 1 else (48, 48)
+MANY_ROWS = 12 * TILE_ROWS
 FEW_TERMS_OF_MORE, FEW_TERMS_OF_MEETING, FEW_BYTES = 40, 8, 3 * 2**19
 # The same of a B by columns, which is transposed as a whole before.
 FEW_TERMS_BY_COLUMNS, FEW_TERMS = 48, 24
@@ -131,7 +134,7 @@ def are_few_terms(b_by_rows, m, n, K, itemsize, met):
         least = VECTOR_BYTES if m <= 3 * TILE_ROWS else _LEAST_COLUMNS
         return K <= FEW_TERMS_BY_COLUMNS and n * itemsize >= least
     most = FEW_TERMS if m == 1 else FEW_TERMS_OF_LARGE
-    if m > 2 and (m <= TILE_ROWS or K * n * itemsize <= FEW_BYTES):
+    if m > 2 and (m <= TILE_ROWS or (m <= MANY_ROWS and K * n * itemsize <= FEW_BYTES)):
         most = FEW_TERMS_BY_ROWS
     if FEW_ROWS < m <= MORE_ROWS:
         most = min(most, FEW_TERMS_OF_MORE)
