@@ -6,6 +6,7 @@ these some CPUs take a hundred times as long. Tests fill that memory with NaN th
 
 import ctypes
 import ctypes.util
+from functools import partial
 
 import numba
 import numpy as np
@@ -21,9 +22,9 @@ from test_rules import as_given, every_function
 
 import fastgrad as fg
 from fastgrad._functions import FUNCTIONS
-from fastgrad.kernels._arrays import borrowed, give_back
+from fastgrad.kernels._arrays import borrowed, give_back, separate
 
-ON_STACK, IN_BLOCK = 2**15, 2**18  # int64 that are filled: more than any workspace here takes
+ON_STACK, IN_BLOCK = 2**15, 2**18  # int64 that are filled: what most workspaces here take
 SIGNALS = {np.float32: 0x7FA000007FA00000, np.float64: 0x7FF4000000000000}  # NaN that signal, as int64
 INVALID = 1  # the flag of the C library for x86 and ARM
 
@@ -31,8 +32,8 @@ libm = ctypes.CDLL(ctypes.util.find_library("m"))
 
 
 @intrinsic
-def fill_stack(typingctx, value):
-    """Fills the stack below the frames of Python with an int64."""
+def _fill_below(typingctx, value):
+    """Fills the stack below the frame of the function that it stands in with an int64."""
 
     def codegen(context, builder, sig, args):
         memory = builder.alloca(args[0].type, ir.Constant(args[0].type, ON_STACK))
@@ -44,13 +45,38 @@ def fill_stack(typingctx, value):
 
 
 @numba.njit
-def fill(value):
-    """Fills what the next kernel takes for its workspaces with an int64."""
+def fill_stack(value):
+    return _fill_below(value)
+
+
+@numba.njit
+def fill_blocks(value):
     one, other = borrowed(np.int64, IN_BLOCK), borrowed(np.int64, IN_BLOCK)
     one[:], other[:] = value, value
     give_back(one)
     give_back(other)
-    return fill_stack(value)
+
+
+def fill(value):
+    """Fills what the next kernel takes for its workspaces with an int64. The stack last, and by a function that has no
+    workspace on it."""
+    fill_blocks(value)
+    fill_stack(value)
+
+
+@numba.njit
+def _ends(array):
+    separate()  # else LLVM would know that nothing was written there
+    return array[0], array[-1]
+
+
+@numba.njit
+def held(size):
+    """What a workspace of so many int64 holds at its start and its end."""
+    workspace = borrowed(np.int64, size)
+    ends = _ends(workspace)
+    give_back(workspace)
+    return ends
 
 
 def is_invalid(before, call):
@@ -64,11 +90,17 @@ def is_invalid(before, call):
 def assert_unused(function, dtype, problem):
     for accumulate in (False, True) if function.has_accumulate else (False,):
         options = {"out": as_given(as_list(function.call(fg, problem))), "accumulate": True} if accumulate else {}
-
-        def call(options=options):
-            function.call(fg, problem, **options)
-
+        call = partial(function.call, fg, problem, **options)
         assert is_invalid(SIGNALS[dtype], call) <= is_invalid(0, call)
+
+
+@pytest.mark.parametrize("size", [1, 2000, 2049, IN_BLOCK])
+def test_workspaces_hold_what_was_there(size):
+    """On the stack, up to 2048, but for the last few, which Python needs meanwhile; and in a block."""
+    held(size)
+    for value in (0, *SIGNALS.values()):
+        fill(value)
+        assert held(size) == (value, value)
 
 
 def test_signals_are_seen():

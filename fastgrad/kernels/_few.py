@@ -40,7 +40,8 @@ _SHORT = 96
 # beginning at a line, though it makes one more; or fewer, if it does not: dX of 128 × 784 × 256 takes 0.83 of the time.
 _MANY_STRIPS, _SOME_STRIPS = 8, 2
 # So few terms of a B that stays in the first cache are no more work than to store the row: one row at a time, all can
-# begin at a line, and dW of 1 × 1000 × 1000 takes 0.75 of the time, of 1 × 1569 × 219 0.65.
+# begin at a line, and dW of 1 × 1000 × 1000 takes 0.75 of the time, of 1 × 1569 × 219 0.65. So many strips or more, and
+# more than terms, are worth the one that alignment adds.
 _ROW, _TERMS_OF_ROW, _STRIPS_OF_ROW, _STAYS = TileShape(1, 4), 4, 3, 2**14
 # For four columns or fewer, whose rows are stored in a quarter of a vector: 1000 × 5 × 1 takes four fifths. A float64
 # takes half a vector and a fifth longer, where a vector is one register.

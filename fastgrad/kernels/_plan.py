@@ -30,16 +30,18 @@ DOTS_COLUMNS = 12  # or less: the same for A, or they leave many lanes idle
 # FEW_TERMS_OF_MORE, if C has just more than a few, for which there are tiles that waste fewer lanes.
 # Packed, dX of 64 × 784 × 256 takes 1.13 times as long, of 33 × 1000 × 5 1.4 times. More than FEW_TERMS_OF_MEETING rows
 # of B that meet push each other out of the first cache: packed, dW of 24 × 1024 × 512 takes 0.4 times as long.
-# But more than MANY_ROWS of C pay for packing more terms than of a large B: dW of 167 × 882 from 221 rows takes 0.6 of
+# But more than _MANY_ROWS of C pay for packing more terms than of a large B: dW of 167 × 882 from 221 rows takes 0.6 of
 # the time.
 FEW_TERMS_BY_ROWS, FEW_TERMS_OF_LARGE = (BLOCK, 80) if TILE_VECS > 1 else (48, 48)
-MANY_ROWS = 12 * TILE_ROWS
+_MANY_ROWS = 12 * TILE_ROWS
 FEW_TERMS_OF_MORE, FEW_TERMS_OF_MEETING, FEW_BYTES = 40, 8, 3 * 2**19
 # The same of a B by columns, which is transposed as a whole before.
 FEW_TERMS_BY_COLUMNS, FEW_TERMS = 48, 24
-# Of fewer bytes of columns, beside more than a few rows, B pays for packing: dX of 600 × 8 × 8 takes 0.7 of the time,
-# forward of 150 × 48 × 24 float32 0.65.
+# Of fewer bytes of columns, B pays for packing: dX of 600 × 8 × 8 takes 0.7 of the time, forward of 150 × 48 × 24, of
+# float32, 0.65. But not beside a few rows: those that do not pay for packing a small B by rows, or _FEW_TURNED beside
+# one by columns.
 _LEAST_COLUMNS = TILE_VECS * VECTOR_BYTES if TILE_VECS > 1 else VECTOR_BYTES + 1
+_FEW_TURNED = 3 * TILE_ROWS
 
 _TALL_ENOUGH = 4 * TILE_ROWS  # rows for each thread that are worth cutting
 
@@ -131,10 +133,10 @@ def are_few_terms(b_by_rows, m, n, K, itemsize, met):
     """Whether so few terms, for m rows and n columns, are a product of `few_terms` whatever else; rows of B may meet in
     one place of the caches."""
     if not b_by_rows:
-        least = VECTOR_BYTES if m <= 3 * TILE_ROWS else _LEAST_COLUMNS
+        least = VECTOR_BYTES if m <= _FEW_TURNED else _LEAST_COLUMNS
         return K <= FEW_TERMS_BY_COLUMNS and n * itemsize >= least
     most = FEW_TERMS if m == 1 else FEW_TERMS_OF_LARGE
-    if m > 2 and (m <= TILE_ROWS or (m <= MANY_ROWS and K * n * itemsize <= FEW_BYTES)):
+    if m > 2 and (m <= TILE_ROWS or (m <= _MANY_ROWS and K * n * itemsize <= FEW_BYTES)):
         most = FEW_TERMS_BY_ROWS
     if FEW_ROWS < m <= MORE_ROWS:
         most = min(most, FEW_TERMS_OF_MORE)
