@@ -1,8 +1,8 @@
 """From what a user passes to what a kernel takes: conversions, checks, results, and every error message.
 
-Public functions try their kernel at once: it takes plain arrays that fit and refuses all others, untouched. What it
-refuses comes here. `call` turns anything `np.asarray` takes into plain arrays, or says what is wrong before anything
-is computed.
+Public functions try their kernel at once: it takes plain arrays that fit, makes results, and refuses all else. What it
+refuses comes here, untouched. `call` turns anything `np.asarray` takes into plain arrays, or says what is wrong before
+anything is computed.
 """
 
 import math
@@ -13,34 +13,21 @@ from functools import lru_cache
 import numpy as np
 
 from .kernels._signature import Signature
+from .kernels._wrapper import RefusedError
 
 # What trying a kernel on unusual arguments can raise.
-UNUSUAL = (AttributeError, LookupError, MemoryError, TypeError, ValueError)
+UNUSUAL = (AttributeError, MemoryError, RefusedError, TypeError, ValueError)
 
 _HALF, _SINGLE, _DOUBLE = np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64)
-FLOATS = (_SINGLE, _DOUBLE)
-INTEGERS = np.dtype(np.int64)
 NO_AXIS = object()  # for a function that has no such argument
-# The axis that kernels take: of matrices, which they take alone, it is the second. Asked for by identity, which costs
-# nothing; another -1 takes the longer way.
-LAST, SECOND = -1, 1
-
-# What kernels take for an optional argument that is missing.
-NOTHING = {(dtype, ndim): np.empty((0,) * ndim, dtype) for dtype in FLOATS for ndim in (1, 2)}
+# The axis that kernels take, the second of a matrix. Asked for by identity, which costs nothing; another -1 takes
+# the longer way.
+LAST, _SECOND = -1, 1
 
 
-def native(*arrays):
-    """Whether no array is byte-swapped: Numba does not look. Asked where the dtypes are not the same object."""
-    return all(array.dtype.isnative for array in arrays)
-
-
-def optional(array, dtype, ndim):
-    """The array as kernels take it, where it may be missing: an empty one means that, and is given for nothing else."""
-    if array is None:
-        return NOTHING[dtype, ndim]
-    if not array.size:
-        raise ValueError
-    return array
+def is_second(axis, array):
+    """Whether this is the second axis of a matrix."""
+    return axis is _SECOND and getattr(array, "ndim", 0) == 2
 
 
 def missing_out(function):
@@ -59,13 +46,12 @@ def call(function, kernel, signature, inputs, *options, out=None, accumulate=Non
     direct = all(result.dtype == compute and result.flags.carray for result in results)
     targets = results if direct else [np.empty(result.shape, compute) for result in results]
     ready = plain_inputs(plan, arrays, compute)
-    ready += [target.reshape(shape) for target, shape in zip(targets, plan.outputs, strict=True)]
+    ready += [np.asarray(target).reshape(shape) for target, shape in zip(targets, plan.outputs, strict=True)]
     if accumulate is not None:
         options = (*options, bool(accumulate) and direct)
     if axis is not NO_AXIS:
         options = (*options, plan.inner)
-    ran = kernel(*ready, *options)
-    assert ran, function
+    kernel(*ready, *options)
     if not direct:
         for result, target in zip(results, targets, strict=True):
             if accumulate:
@@ -79,14 +65,11 @@ def call(function, kernel, signature, inputs, *options, out=None, accumulate=Non
 
 
 def plain_inputs(plan, arrays, dtype):
-    """The arrays as kernels take them: floats in this dtype, integers in int64, an empty one for what is missing."""
-    ready = []
-    for operand, (name, shape) in zip(plan.signature.inputs, plan.inputs, strict=True):
-        if shape is None:
-            ready.append(NOTHING[dtype, len(operand.axes)])
-        else:
-            ready.append(_plain(arrays[name], np.int64 if operand.integer else dtype).reshape(shape))
-    return ready
+    """The arrays as kernels take them: floats in this dtype, integers in int64, None for what is missing."""
+    return [
+        None if shape is None else _plain(arrays[name], np.int64 if operand.integer else dtype).reshape(shape)
+        for operand, (name, shape) in zip(plan.signature.inputs, plan.inputs, strict=True)
+    ]
 
 
 def check(function, signature, inputs, out, axis):
@@ -120,21 +103,9 @@ def common_dtypes(arrays):
 
 
 def _plain(array, dtype):
-    """The array as kernels take it: C-contiguous, aligned, of a native dtype, and writeable as far as Numba knows."""
+    """The array as kernels take it: C-contiguous, aligned, of a native dtype."""
     array = np.ascontiguousarray(array, dtype)
-    if not array.flags.aligned:
-        array = array.copy()
-    return array if array.flags.writeable else np.asarray(_Alias(array))
-
-
-class _Alias:
-    """Read-only memory under a writeable flag, so that it needs no binary of its own; kernels never write to inputs."""
-
-    def __init__(self, array):
-        self.array = array
-        interface = dict(array.__array_interface__)
-        interface["data"] = (interface["data"][0], False)
-        self.__array_interface__ = interface
+    return array if array.flags.aligned else array.copy()
 
 
 # --- shapes ----------------------------------------------------------------------------------------------------------

@@ -9,11 +9,11 @@ from importlib import import_module
 import numpy as np
 
 from . import reference
-from ._arguments import FLOATS
 from .kernels import activations, affine, cross_entropy, linear_cross_entropy, softmax
+from .kernels._jit import DTYPES as _DTYPES
 from .kernels._signature import Signature
 
-DTYPES = tuple(map(str, FLOATS))  # what they compute in
+DTYPES = tuple(map(str, _DTYPES))  # what they compute in
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from numba.np import arrayobj
 
 from ._linking import link
 from ._lowering_errors import explained, leave_unless, set_error
-from .kernels._jit import FROM_COMPILED
+from .kernels._wrapper import FROM_COMPILED
 
 _WORD = ir.IntType(64)
 _TRUE, _FALSE = (ir.Constant(ir.IntType(1), value) for value in (1, 0))

@@ -15,7 +15,7 @@ same for every function; README states them.
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ._arguments import FLOATS, UNUSUAL, call, missing_out, native, optional
+from ._arguments import UNUSUAL, call, missing_out
 from .kernels import affine as kernels
 
 __all__ = ["affine", "affine_db", "affine_dw", "affine_dx", "affine_jacobian", "affine_jvp", "affine_vjp"]
@@ -53,11 +53,7 @@ def affine(X: ArrayLike, W: ArrayLike, b: ArrayLike | None = None, *, out: np.nd
     array([[11.5, 16.5]])
     """
     try:
-        bias = optional(b, X.dtype, 1)
-        Y = np.empty((len(X), len(W)), X.dtype) if out is None else out
-        if X.dtype is W.dtype is bias.dtype is Y.dtype in FLOATS or native(X, W, bias, Y):
-            if kernels.affine(X, W, bias, Y, False):
-                return Y
+        return kernels.affine[X.dtype](X, W, b, out, False)
     except UNUSUAL:
         pass
     inputs = {"X": X, "W": W, "b": b}
@@ -113,13 +109,8 @@ def affine_vjp(
     if accumulate and out is None:
         raise missing_out("affine_vjp")
     try:
-        if out is None:
-            dX, dW, db = np.empty(X.shape, X.dtype), np.empty(W.shape, W.dtype), np.empty(len(W), W.dtype)
-        else:
-            dX, dW, db = out
-        if dY.dtype is X.dtype is W.dtype is dX.dtype is dW.dtype is db.dtype in FLOATS or native(dY, X, W, dX, dW, db):
-            if kernels.affine_vjp(dY, X, W, dX, dW, db, accumulate):
-                return dX, dW, db
+        dX, dW, db = (None, None, None) if out is None else out
+        return kernels.affine_vjp[X.dtype](dY, X, W, dX, dW, db, accumulate)
     except UNUSUAL:
         pass
     inputs = {"dY": dY, "X": X, "W": W}
@@ -160,10 +151,7 @@ def affine_dx(dY: ArrayLike, W: ArrayLike, *, out: np.ndarray | None = None, acc
     if accumulate and out is None:
         raise missing_out("affine_dx")
     try:
-        dX = np.empty((len(dY), W.shape[1]), W.dtype) if out is None else out
-        if dY.dtype is W.dtype is dX.dtype in FLOATS or native(dY, W, dX):
-            if kernels.affine_dx(dY, W, dX, accumulate):
-                return dX
+        return kernels.affine_dx[W.dtype](dY, W, out, accumulate)
     except UNUSUAL:
         pass
     inputs = {"dY": dY, "W": W}
@@ -205,10 +193,7 @@ def affine_dw(dY: ArrayLike, X: ArrayLike, *, out: np.ndarray | None = None, acc
     if accumulate and out is None:
         raise missing_out("affine_dw")
     try:
-        dW = np.empty((dY.shape[1], X.shape[1]), X.dtype) if out is None else out
-        if dY.dtype is X.dtype is dW.dtype in FLOATS or native(dY, X, dW):
-            if kernels.affine_dw(dY, X, dW, accumulate):
-                return dW
+        return kernels.affine_dw[X.dtype](dY, X, out, accumulate)
     except UNUSUAL:
         pass
     inputs = {"dY": dY, "X": X}
@@ -248,10 +233,7 @@ def affine_db(dY: ArrayLike, *, out: np.ndarray | None = None, accumulate: bool 
     if accumulate and out is None:
         raise missing_out("affine_db")
     try:
-        db = np.empty(dY.shape[1], dY.dtype) if out is None else out
-        if dY.dtype is db.dtype in FLOATS or native(dY, db):
-            if kernels.affine_db(dY, db, accumulate):
-                return db
+        return kernels.affine_db[dY.dtype](dY, out, accumulate)
     except UNUSUAL:
         pass
     return call("affine_db", kernels.affine_db, kernels.AFFINE_DB, {"dY": dY}, out=out, accumulate=accumulate)
@@ -298,12 +280,7 @@ def affine_jvp(
     array([[3.5]])
     """
     try:
-        of_X, of_W, of_b = optional(dX, X.dtype, 2), optional(dW, X.dtype, 2), optional(db, X.dtype, 1)
-        dY = np.empty((len(X), len(W)), X.dtype) if out is None else out
-        same = X.dtype is W.dtype is of_X.dtype is of_W.dtype is of_b.dtype is dY.dtype in FLOATS
-        if same or native(X, W, of_X, of_W, of_b, dY):
-            if kernels.affine_jvp(X, W, of_X, of_W, of_b, dY):
-                return dY
+        return kernels.affine_jvp[X.dtype](X, W, dX, dW, db, out)
     except UNUSUAL:
         pass
     inputs = {"X": X, "W": W, "dX": dX, "dW": dW, "db": db}

@@ -12,7 +12,7 @@ from typing import SupportsIndex
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ._arguments import FLOATS, INTEGERS, NOTHING, UNUSUAL, native
+from ._arguments import UNUSUAL
 from ._losses import call_loss, checked_options, reduced
 from .kernels import cross_entropy as kernels
 
@@ -78,11 +78,9 @@ def cross_entropy(
     options = checked_options("cross_entropy", ignore_index, label_smoothing, z_loss, reduction)
     if weight is None and sample_weight is None and not options[1]:
         try:
-            nothing, none = NOTHING[S.dtype, 1], NOTHING[S.dtype, 2]
-            loss = np.empty(S.shape[0], S.dtype)
-            if (S.dtype in FLOATS and target.dtype is INTEGERS) or native(S, target):
-                if kernels.of_indices(S, target, nothing, nothing, nothing, loss, none, *options[:3], 1.0, options[3]):
-                    return reduced(loss, options[3])
+            kernel = kernels.of_indices[S.dtype]
+            loss, _ = kernel(S, target, None, None, None, None, False, *options[:3], 1.0, options[3])
+            return reduced(loss, options[3])
         except UNUSUAL:
             pass
     given = {"target": target, "weight": weight, "sample_weight": sample_weight}
@@ -158,12 +156,9 @@ def cross_entropy_value_and_grad(
     options = checked_options("cross_entropy_value_and_grad", ignore_index, label_smoothing, z_loss, reduction)
     if weight is None and sample_weight is None and dloss is None and not options[1]:
         try:
-            nothing = NOTHING[S.dtype, 1]
-            dS = np.empty(S.shape, S.dtype) if out is None else out
-            loss = np.empty(S.shape[0], S.dtype)
-            if (S.dtype is dS.dtype in FLOATS and target.dtype is INTEGERS) or native(S, target, dS):
-                if kernels.of_indices(S, target, nothing, nothing, nothing, loss, dS, *options[:3], 1.0, options[3]):
-                    return reduced(loss, options[3]), dS
+            kernel = kernels.of_indices[S.dtype]
+            loss, dS = kernel(S, target, None, None, None, None, out, *options[:3], 1.0, options[3])
+            return reduced(loss, options[3]), dS
         except UNUSUAL:
             pass
     given = {"target": target, "weight": weight, "sample_weight": sample_weight}

@@ -11,7 +11,7 @@ from typing import SupportsIndex
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ._arguments import FLOATS, INTEGERS, NOTHING, UNUSUAL, native, optional
+from ._arguments import UNUSUAL
 from ._losses import call_loss, checked_options, reduced
 from .kernels import linear_cross_entropy as kernels
 
@@ -78,12 +78,10 @@ def linear_cross_entropy(
     options = checked_options("linear_cross_entropy", ignore_index, label_smoothing, z_loss, reduction)
     if weight is None and sample_weight is None and not options[1]:
         try:
-            nothing, none = NOTHING[X.dtype, 1], NOTHING[X.dtype, 2]
-            bias, loss = optional(b, X.dtype, 1), np.empty(len(X), X.dtype)
-            if (X.dtype is W.dtype is bias.dtype in FLOATS and target.dtype is INTEGERS) or native(X, W, bias, target):
-                rest = target, nothing, nothing, nothing, loss, none, none, nothing
-                if kernels.of_indices(X, W, bias, *rest, *options[:3], 1.0, options[3], *kernels.SETTINGS):
-                    return reduced(loss, options[3])
+            kernel, left_out = kernels.of_indices[X.dtype], (False, False, False)
+            rest = *left_out, *options[:3], 1.0, options[3], *kernels.SETTINGS
+            loss, *_ = kernel(X, W, b, target, None, None, None, None, *rest)
+            return reduced(loss, options[3])
         except UNUSUAL:
             pass
     inputs = {"X": X, "W": W, "b": b}
@@ -164,17 +162,10 @@ def linear_cross_entropy_value_and_grad(
     options = checked_options("linear_cross_entropy_value_and_grad", ignore_index, label_smoothing, z_loss, reduction)
     if weight is None and sample_weight is None and dloss is None and not options[1]:
         try:
-            nothing = NOTHING[X.dtype, 1]
-            bias, loss = optional(b, X.dtype, 1), np.empty(len(X), X.dtype)
-            if out is None:
-                dX, dW, db = np.empty(X.shape, X.dtype), np.empty(W.shape, W.dtype), np.empty(len(W), W.dtype)
-            else:
-                dX, dW, db = out
-            same = X.dtype is W.dtype is bias.dtype is dX.dtype is dW.dtype is db.dtype in FLOATS
-            if (same and target.dtype is INTEGERS) or native(X, W, bias, target, dX, dW, db):
-                rest = target, nothing, nothing, nothing, loss, dX, dW, db
-                if kernels.of_indices(X, W, bias, *rest, *options[:3], 1.0, options[3], *kernels.SETTINGS):
-                    return reduced(loss, options[3]), (dX, dW, db)
+            kernel, (dX, dW, db) = kernels.of_indices[X.dtype], (None, None, None) if out is None else out
+            rest = dX, dW, db, *options[:3], 1.0, options[3], *kernels.SETTINGS
+            loss, *gradients = kernel(X, W, b, target, None, None, None, None, *rest)
+            return reduced(loss, options[3]), tuple(gradients)
         except UNUSUAL:
             pass
     inputs = {"X": X, "W": W, "b": b}

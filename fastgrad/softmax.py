@@ -18,7 +18,7 @@ from typing import SupportsIndex
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ._arguments import FLOATS, LAST, SECOND, UNUSUAL, call, missing_out, native
+from ._arguments import LAST, UNUSUAL, call, is_second, missing_out
 from .kernels import softmax as kernels
 
 __all__ = [
@@ -65,12 +65,9 @@ def softmax(S: ArrayLike, axis: SupportsIndex = -1, *, out: np.ndarray | None = 
     >>> fg.softmax(np.log([[1.0, 2.0, 5.0]])).round(3)
     array([[0.125, 0.25 , 0.625]])
     """
-    if axis is LAST or axis is SECOND:
+    if axis is LAST or is_second(axis, S):
         try:
-            Y = np.empty(S.shape, S.dtype) if out is None else out
-            if S.dtype is Y.dtype in FLOATS or native(S, Y):
-                if kernels.softmax(S, Y, 1):
-                    return Y
+            return kernels.softmax[S.dtype](S, out, 1)
         except UNUSUAL:
             pass
     return call("softmax", kernels.softmax, kernels.SOFTMAX, {"S": S}, out=out, axis=axis)
@@ -121,12 +118,9 @@ def softmax_vjp(
     """
     if accumulate and out is None:
         raise missing_out("softmax_vjp")
-    if axis is LAST or axis is SECOND:
+    if axis is LAST or is_second(axis, Y):
         try:
-            dS = np.empty(Y.shape, Y.dtype) if out is None else out
-            if dY.dtype is Y.dtype is dS.dtype in FLOATS or native(dY, Y, dS):
-                if kernels.softmax_product(dY, Y, dS, accumulate, 1):
-                    return dS
+            return kernels.softmax_product[Y.dtype](dY, Y, out, accumulate, 1)
         except UNUSUAL:
             pass
     inputs = {"dY": dY, "Y": Y}
@@ -170,12 +164,9 @@ def softmax_jvp(dS: ArrayLike, Y: ArrayLike, axis: SupportsIndex = -1, *, out: n
     >>> fg.softmax_jvp(np.array([1.0, 1.0, 2.0]), np.array([0.5, 0.25, 0.25]))
     array([-0.125 , -0.0625,  0.1875])
     """
-    if axis is LAST or axis is SECOND:
+    if axis is LAST or is_second(axis, Y):
         try:
-            dY = np.empty(Y.shape, Y.dtype) if out is None else out
-            if dS.dtype is Y.dtype is dY.dtype in FLOATS or native(dS, Y, dY):
-                if kernels.softmax_product(dS, Y, dY, False, 1):
-                    return dY
+            return kernels.softmax_product[Y.dtype](dS, Y, out, False, 1)
         except UNUSUAL:
             pass
     inputs = {"dS": dS, "Y": Y}
@@ -246,12 +237,9 @@ def log_softmax(S: ArrayLike, axis: SupportsIndex = -1, *, out: np.ndarray | Non
     >>> fg.log_softmax(np.array([0.0, -100.0]))
     array([-3.72007598e-44, -1.00000000e+02])
     """
-    if axis is LAST or axis is SECOND:
+    if axis is LAST or is_second(axis, S):
         try:
-            L = np.empty(S.shape, S.dtype) if out is None else out
-            if S.dtype is L.dtype in FLOATS or native(S, L):
-                if kernels.log_softmax(S, L, 1):
-                    return L
+            return kernels.log_softmax[S.dtype](S, out, 1)
         except UNUSUAL:
             pass
     return call("log_softmax", kernels.log_softmax, kernels.LOG_SOFTMAX, {"S": S}, out=out, axis=axis)
@@ -299,12 +287,9 @@ def log_softmax_vjp(
     """
     if accumulate and out is None:
         raise missing_out("log_softmax_vjp")
-    if axis is LAST or axis is SECOND:
+    if axis is LAST or is_second(axis, L):
         try:
-            dS = np.empty(L.shape, L.dtype) if out is None else out
-            if dL.dtype is L.dtype is dS.dtype in FLOATS or native(dL, L, dS):
-                if kernels.log_softmax_vjp(dL, L, dS, accumulate, 1):
-                    return dS
+            return kernels.log_softmax_vjp[L.dtype](dL, L, out, accumulate, 1)
         except UNUSUAL:
             pass
     inputs, kernel = {"dL": dL, "L": L}, kernels.log_softmax_vjp
@@ -349,12 +334,9 @@ def log_softmax_jvp(
     >>> fg.log_softmax_jvp(np.array([1.0, 0.0]), np.log([0.75, 0.25])).round(6)
     array([ 0.25, -0.75])
     """
-    if axis is LAST or axis is SECOND:
+    if axis is LAST or is_second(axis, L):
         try:
-            dL = np.empty(L.shape, L.dtype) if out is None else out
-            if dS.dtype is L.dtype is dL.dtype in FLOATS or native(dS, L, dL):
-                if kernels.log_softmax_jvp(dS, L, dL, 1):
-                    return dL
+            return kernels.log_softmax_jvp[L.dtype](dS, L, out, 1)
         except UNUSUAL:
             pass
     inputs = {"dS": dS, "L": L}
@@ -391,12 +373,9 @@ def logsumexp(S: ArrayLike, axis: SupportsIndex = -1) -> np.ndarray:
     >>> float(fg.logsumexp(np.array([1000.0, 1000.0])).round(6))
     1000.693147
     """
-    if axis is LAST or axis is SECOND:
+    if axis is LAST or is_second(axis, S):
         try:
-            sums = np.empty(S.shape[0], S.dtype)
-            if S.dtype is sums.dtype in FLOATS or native(S, sums):
-                if kernels.logsumexp(S, sums, 1):
-                    return sums
+            return kernels.logsumexp[S.dtype](S, None, 1)
         except UNUSUAL:
             pass
     return call("logsumexp", kernels.logsumexp, kernels.LOGSUMEXP, {"S": S}, axis=axis)

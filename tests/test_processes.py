@@ -147,7 +147,7 @@ def test_the_number_of_threads_is_the_users(tmp_path):
         Y = np.zeros(3)
         for threads in (3, 2, 1, 3):
             numba.set_num_threads(threads)
-            print(told(np.zeros(3), Y), Y, len(told.dispatchers["parallel"].signatures))
+            print(told(np.zeros(3), Y) is Y, Y, len(told.dispatchers["parallel"].signatures))
     """
     answer = run(KERNEL + inspect.cleandoc(code), NUMBA_CACHE_DIR=str(tmp_path), NUMBA_NUM_THREADS="3")
     lines = [f"True [{threads}. {threads}. {threads}.] 1" for threads in (3, 2, 1, 3)]
@@ -169,7 +169,7 @@ def test_nothing_parallel_is_compiled_for_one_thread(threads, tmp_path):
     """Whether that is a setting of the process, or of Numba's in it."""
     code = """
         numba.set_num_threads(1)
-        print(told(np.zeros(3), Y := np.zeros(3)), Y, len(told.dispatchers["parallel"].signatures))
+        print(told(np.zeros(3), Y := np.zeros(3)) is Y, Y, len(told.dispatchers["parallel"].signatures))
     """
     environment = {"NUMBA_CACHE_DIR": str(tmp_path), "NUMBA_NUM_THREADS": str(threads)}
     assert run(KERNEL + inspect.cleandoc(code), **environment) == "True [1. 1. 1.] 0"
@@ -226,7 +226,7 @@ def test_a_call_that_fails_leaves_the_parallel_region_free(tmp_path):
             try:
                 told(np.array([-1.0, 0.0]), np.zeros(2))
             except MemoryError:
-                print(told(np.zeros(2), Y := np.zeros(2)), Y, state.taken, state.serial_calls)
+                print(told(np.zeros(2), Y := np.zeros(2)) is Y, Y, state.taken, state.serial_calls)
     """
     answer = run(KERNEL + inspect.cleandoc(code), NUMBA_CACHE_DIR=str(tmp_path), NUMBA_NUM_THREADS="2")
     assert answer.splitlines() == [f"True [{threads}. {threads}.] 0 0" for threads in (2, 1, 2)]

@@ -34,7 +34,7 @@ compact = _mark(
 separate = _mark("noinline", "This function is not copied into those that call it, which would take long to compile.")
 
 
-def _new_array(context, builder, array, data, shape):
+def new_array(context, builder, array, data, shape):
     """A contiguous array of this type and shape at `data`, which keeps nothing alive."""
     itemsize = I64(array.dtype.bitwidth // 8)
     strides, count = [itemsize], shape[-1]
@@ -61,7 +61,7 @@ def flat(typingctx, array):
 
     def codegen(context, builder, sig, args):
         data, size = (field(context, builder, array, args[0], name) for name in ("data", "nitems"))
-        return _new_array(context, builder, vector, data, [size])
+        return new_array(context, builder, vector, data, [size])
 
     return vector(array), codegen
 
@@ -72,7 +72,7 @@ def as_rows(typingctx, vector, rows, columns):
     matrix = types.Array(vector.dtype, 2, "C")
 
     def codegen(context, builder, sig, args):
-        return _new_array(context, builder, matrix, field(context, builder, vector, args[0], "data"), args[1:])
+        return new_array(context, builder, matrix, field(context, builder, vector, args[0], "data"), args[1:])
 
     return matrix(vector, types.intp, types.intp), codegen
 
@@ -86,7 +86,7 @@ def some_rows(typingctx, array, start, stop):
         count, *inner = shape
         start, stop = (builder.select(builder.icmp_signed("<", i, count), i, count) for i in args[1:])
         data = cgutils.pointer_add(builder, data, builder.mul(start, strides[0]))
-        return _new_array(context, builder, array, data, [builder.sub(stop, start), *inner])
+        return new_array(context, builder, array, data, [builder.sub(stop, start), *inner])
 
     return array(array, types.intp, types.intp), codegen
 
@@ -136,7 +136,7 @@ def borrowed(typingctx, like, size):
             with cgutils.if_unlikely(builder, builder.icmp_signed("==", block, I64(0))):
                 context.call_conv.return_user_exc(builder, MemoryError, ("no memory for a workspace",))
             builder.store(block, data)
-        return _new_array(context, builder, vector, builder.inttoptr(builder.load(data), cgutils.voidptr_t), [args[1]])
+        return new_array(context, builder, vector, builder.inttoptr(builder.load(data), cgutils.voidptr_t), [args[1]])
 
     return vector(like, types.intp), codegen
 

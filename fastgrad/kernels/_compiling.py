@@ -38,6 +38,8 @@ from numba.core.untyped_passes import (
     WithLifting,
 )
 
+from ._wrapper import Wrapper
+
 if config.DISABLE_JIT:  # type: ignore[attr-defined]
     raise ImportError("fastgrad is what Numba compiles: unset NUMBA_DISABLE_JIT to import it")
 
@@ -193,7 +195,14 @@ class _InferTypes(NopythonTypeInference):
             state.typingctx = context
 
 
-class _Lower(Lower):
+class _WithDebugInfo(Lower):
+    """Numba's, with a wrapper of our own."""
+
+    def create_cpython_wrapper(self, release_gil=False):
+        Wrapper(self).build_into(self.library)
+
+
+class _Lower(_WithDebugInfo):
     """Numba's, without the sizes of variables, which only a debugger is told: LLVM reads a module for each."""
 
     def alloca_lltype(self, name, lltype, datamodel=None):
@@ -213,7 +222,7 @@ class _LowerToLLVM(BaseNativeLowering):
 
     @property
     def lowering_class(self):
-        return Lower if config.DEBUGINFO_DEFAULT else _Lower
+        return _WithDebugInfo if config.DEBUGINFO_DEFAULT else _Lower
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)

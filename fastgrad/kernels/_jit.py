@@ -24,6 +24,7 @@ from ._region import (
 )
 from ._signature import fits, total_bytes
 from ._vec import cpu_features
+from ._wrapper import ABSENT, DONE, FROM_PYTHON, MISFIT, NOT_PLAIN, RefusedError
 
 _NOT_PRANGE = ("comprehension", "reduction", "inplace_binop", "setitem", "numpy", "stencil", "fusion")
 _PARALLEL = {"prange": True} | dict.fromkeys(_NOT_PRANGE, False)
@@ -31,20 +32,11 @@ _PARALLEL = {"prange": True} | dict.fromkeys(_NOT_PRANGE, False)
 # A factor of costs, which are those of AVX-512: without it, arithmetic takes twice as long, and memory as long.
 ARITHMETIC = 1 if "avx512f" in cpu_features() else 2
 
-_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 _INTEGERS = np.dtype(np.int64)
 
-# Who calls an entry: Python, which has the GIL, or compiled code, which may be in a parallel region already.
-FROM_PYTHON, FROM_COMPILED = range(2)
-# What it returns: from _ABSENT on, what has to be linked first.
-_MISFIT, _DONE, _ABSENT = range(3)
 _RELEASED_WORK = 2_000  # nanoseconds that pay for other Python threads to go on
 _TRAFFIC = 1 / 100  # nanoseconds on one core for a byte of an array that is read or written
-
-
-class NotPlainError(TypeError):
-    """Not all arrays are C-contiguous, aligned and writeable, of one dtype (int64 for integers) and of the signature's
-    dimensions."""
 
 
 def device(function):
@@ -77,15 +69,13 @@ def several_rows(args):
 
 
 def kernel(signature, cost, accepts=anything, divides=anything, options=None, parts=(), first_absent=_none):
-    """Makes a loop nest over plain arrays callable: first the arrays of the signature, then options.
+    """Makes a `Kernel` of a loop nest over plain arrays: first the arrays of the signature, then options.
 
-    Called, it returns whether the arrays fit together; where they do not, nothing is touched. Other arrays raise
-    NotPlainError. `cost` is about the nanoseconds of arithmetic on one core for each byte of an array that would have
-    every axis of the signature; small work runs serially, and so does what `divides` says cannot be shared out.
-    `accepts` looks at values where shapes are not all that has to fit; `options` are the kinds of the options, bool if
-    it is not given. Of the `parts` that it may call, `first_absent` says which one, counted from 1, this call needs and
-    is not linked. The loop nest itself takes one more argument, the number of threads to cut its work for, and cuts no
-    sum by it.
+    `cost` is about the nanoseconds of arithmetic on one core for each byte of an array that would have every axis of
+    the signature; small work runs serially, and so does what `divides` says cannot be shared out. `accepts` looks at
+    values where shapes are not all that has to fit; `options` are the kinds of the options, bool if it is not given. Of
+    the `parts` that it may call, `first_absent` says which one, counted from 1, this call needs and is not linked. The
+    loop nest itself takes one more argument, the number of threads to cut its work for, and cuts no sum by it.
     """
 
     def decorate(loops):
@@ -97,17 +87,17 @@ def kernel(signature, cost, accepts=anything, divides=anything, options=None, pa
         asked = accepts, divides, first_absent
         accepted, divided, absent_of = (numba.njit(inline="always")(function) for function in asked)
         parallel = Part(cached(loops, loops, "parallel", parallel=_PARALLEL, no_cpython_wrapper=True), types_of)
-        absent_parallel, absent_threads = _ABSENT + len(parts), _ABSENT + len(parts) + 1
+        absent_parallel, absent_threads = ABSENT + len(parts), ABSENT + len(parts) + 1
         links = (*(part.link for part in (*parts, parallel)), lambda dtype: start_threads())
 
         @numba.njit(inline="always")
         def run(args):
             volume = fits(signature, args)
             if volume < 0 or not accepted(args):
-                return _MISFIT
+                return MISFIT
             absent_part = absent_of(args)
             if absent_part:
-                return _ABSENT + absent_part - 1
+                return ABSENT + absent_part - 1
             work = volume * (cost * args[0].itemsize) + total_bytes(signature, args) * _TRAFFIC
             from_python = args[-1] == FROM_PYTHON
             large = from_python and work > least_parallel_work()
@@ -120,38 +110,68 @@ def kernel(signature, cost, accepts=anything, divides=anything, options=None, pa
                         return absent_parallel
                     if pays_for_waking(work) and take_region():
                         call_in_region(parallel, (*args[:-1], threads))
-                        return _DONE
+                        return DONE
             call_serially(inner, (*args[:-1], 1), from_python and work > _RELEASED_WORK, large)
-            return _DONE
+            return DONE
 
         entry = cached(with_arguments(run), loops, "entry")
-        compile_entry = entry._compile_for_args
-
-        def compile_for_plain(*args):
-            if not _are_plain(signature, args):
-                raise NotPlainError
-            return compile_entry(*args)
-
-        entry._compile_for_args = compile_for_plain  # Numba calls this for types that it has no binary for yet
-
-        def finish(status, *args):
-            while status >= _ABSENT:
-                links[status - _ABSENT](args[0].dtype)
-                status = entry(*args, FROM_PYTHON)
-            return status == _DONE
-
-        called = _caller(len(names) - 1, entry, finish)
-        called.signature, called.parts, called.options, called.types = signature, parts, option_names, types_of
-        called.dispatchers = {"parallel": parallel.dispatcher, "entry": entry}
-        called.__module__, called.__name__, called.__doc__ = loops.__module__, loops.__name__, loops.__doc__
-        return called
+        entry.py_func.signature = signature
+        return Kernel(loops, signature, option_names, types_of, parts, links, entry, parallel.dispatcher)
 
     return decorate
 
 
+class Kernel(dict):
+    """What Python calls, by dtype: `kernel[dtype](*arguments)` runs the loop nest, or raises an error and has touched
+    nothing.
+
+    The arguments are those of the loop nest but the last. All arrays are plain: C-contiguous, aligned, native, of this
+    dtype (int64 for integers), outputs writeable; for leading axes `...` there may be any number. An optional input
+    that is missing is None; an output that is None is made, and an optional one that is False is left out. Returned is
+    the output, or the tuple of outputs.
+    """
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__  # type: ignore[assignment]
+
+    def __init__(self, loops, signature, options, types_of, parts, links, entry, parallel):
+        self.signature, self.options, self.types, self.parts = signature, options, types_of, parts
+        self.dispatchers = {"parallel": parallel, "entry": entry}
+        self._links = links
+        self.__module__, self.__name__, self.__doc__ = loops.__module__, loops.__name__, loops.__doc__
+
+    def __missing__(self, dtype):
+        return self
+
+    def __call__(self, *args):
+        """The same of the dtype of the first array; what is not compiled or linked yet is."""
+        dtype = args[0].dtype
+        if dtype not in self:
+            self._compile(args)
+        while True:
+            try:
+                return self[dtype](*args)
+            except RefusedError as error:
+                (status,) = error.args
+                if status < ABSENT:
+                    raise
+            self._links[status - ABSENT](dtype)
+
+    def _compile(self, args):
+        dtype = args[0].dtype
+        given = [
+            array is None or array is False or array.dtype == (_INTEGERS if operand.integer else dtype)
+            for operand, array in zip(self.signature.inputs + self.signature.outputs, args, strict=False)
+        ]
+        if dtype not in DTYPES or not all(given):
+            raise RefusedError(NOT_PLAIN)
+        entry, argtypes = self.dispatchers["entry"], self.types(getattr(types, dtype.name))
+        entry.compile(argtypes)
+        self[dtype] = entry.overloads[argtypes].entry_point
+
+
 def _with_arguments(count, function):
-    """A function of a tuple as one of `count` arguments: through *args, Numba would look at a tuple anew in every call,
-    which takes 0.1 µs."""
+    """A function of a tuple as one of `count` arguments, which is how an entry is called."""
     return {
         3: lambda a, b, c: function((a, b, c)),
         4: lambda a, b, c, d: function((a, b, c, d)),
@@ -166,35 +186,8 @@ def _with_arguments(count, function):
     }[count]
 
 
-def _caller(count, entry, finish):
-    """A function of `count` arguments that calls an entry, and hands over what it has not done. Through
-    *args a call would take 0.1 µs more."""
-    return {
-        2: lambda a, b: (s := entry(a, b, FROM_PYTHON)) == _DONE or finish(s, a, b),
-        3: lambda a, b, c: (s := entry(a, b, c, FROM_PYTHON)) == _DONE or finish(s, a, b, c),
-        4: lambda a, b, c, d: (s := entry(a, b, c, d, FROM_PYTHON)) == _DONE or finish(s, a, b, c, d),
-        5: lambda a, b, c, d, e: (s := entry(a, b, c, d, e, FROM_PYTHON)) == _DONE or finish(s, a, b, c, d, e),
-        6: lambda a, b, c, d, e, f: (s := entry(a, b, c, d, e, f, FROM_PYTHON)) == _DONE or finish(s, a, b, c, d, e, f),
-        7: lambda a, b, c, d, e, f, g: (
-            (s := entry(a, b, c, d, e, f, g, FROM_PYTHON)) == _DONE or finish(s, a, b, c, d, e, f, g)
-        ),
-    }.get(count, lambda *args: (s := entry(*args, FROM_PYTHON)) == _DONE or finish(s, *args))
-
-
 def _types(signature, options, dtype):
     """What a binary takes, for Numba's type of the elements."""
     operands = signature.inputs + signature.outputs
     arrays = [types.Array(types.int64 if o.integer else dtype, len(o.axes), "C") for o in operands]
     return (*arrays, *(argument_type(kind, dtype) for kind in options), types.int64)
-
-
-def _are_plain(signature, args):
-    operands = signature.inputs + signature.outputs
-    dtype = args[0].dtype
-    return dtype in _DTYPES and all(
-        isinstance(array, np.ndarray)
-        and array.flags.carray
-        and array.dtype == (_INTEGERS if operand.integer else dtype)
-        and array.ndim == len(operand.axes)
-        for operand, array in zip(operands, args, strict=False)
-    )
