@@ -18,7 +18,7 @@ _GUARD = 4096  # elements on either side
 def run(A, a_by_rows, B, b_by_rows, C, bias, accumulate, threads, backwards):
     """Every task of C (+)= A B + bias one after the other, in any order that workers may finish them in, each in the
     same workspace, which is returned with where guards begin: before and behind the room of a worker."""
-    cuts = plan(C, A.shape[0] if a_by_rows else A.shape[1], a_by_rows, b_by_rows, threads, WORKSPACE)
+    cuts = plan(C, A.shape[0] if a_by_rows else A.shape[1], a_by_rows, b_by_rows, accumulate, threads, WORKSPACE)
     size, start, _ = workspaces(cuts[1:3], 1, C)
     work = np.full(size + 2 * _GUARD, C.dtype.type(7))
     count_anew(work)
@@ -33,7 +33,7 @@ def run(A, a_by_rows, B, b_by_rows, C, bias, accumulate, threads, backwards):
 
 @numba.njit
 def bytes_of_workspace(C, K, a_by_rows, b_by_rows, threads):
-    cuts = plan(C, K, a_by_rows, b_by_rows, threads, WORKSPACE)
+    cuts = plan(C, K, a_by_rows, b_by_rows, False, threads, WORKSPACE)
     return workspaces(cuts[1:3], min(threads, cuts[0]), C)[0] * C.itemsize
 
 

@@ -59,23 +59,20 @@ def anything(args):
     return True
 
 
-def _none(args):
-    return 0
-
-
 def several_rows(args):
     """Whether there is more than one row of the first array to share out."""
     return args[0].shape[0] > 1
 
 
-def kernel(signature, cost, accepts=anything, divides=anything, options=None, parts=(), first_absent=_none):
+def kernel(signature, cost, accepts=anything, divides=anything, options=None, parts=()):
     """Makes a `Kernel` of a loop nest over plain arrays: first the arrays of the signature, then options.
 
     `cost` is about the nanoseconds of arithmetic on one core for each byte of an array that would have every axis of
     the signature; small work runs serially, and so does what `divides` says cannot be shared out. `accepts` looks at
-    values where shapes are not all that has to fit; `options` are the kinds of the options, bool if it is not given. Of
-    the `parts` that it may call, `first_absent` says which one, counted from 1, this call needs and is not linked. The
-    loop nest itself takes one more argument, the number of threads to cut its work for, and cuts no sum by it.
+    values where shapes are not all that has to fit; `options` are the kinds of the options, bool if it is not given.
+    The loop nest itself takes one more argument, the number of threads to cut its work for, and cuts no sum by it. One
+    that calls `parts` returns which of them, counted from 1, it needs and is not linked, before it touches anything,
+    and 0 when all is done.
     """
 
     def decorate(loops):
@@ -84,9 +81,9 @@ def kernel(signature, cost, accepts=anything, divides=anything, options=None, pa
         types_of = partial(_types, signature, options or [bool for _ in option_names])
         with_arguments = partial(_with_arguments, len(names))
         inner = _inner(loops)
-        asked = accepts, divides, first_absent
-        accepted, divided, absent_of = (numba.njit(inline="always")(function) for function in asked)
-        parallel = Part(cached(loops, loops, "parallel", parallel=_PARALLEL, no_cpython_wrapper=True), types_of)
+        accepted, divided = (numba.njit(inline="always")(function) for function in (accepts, divides))
+        in_parallel = cached(loops, loops, "parallel", parallel=_PARALLEL, no_cpython_wrapper=True)
+        parallel = Part(in_parallel, types_of, types.int64 if parts else types.none)
         absent_parallel, absent_threads = ABSENT + len(parts), ABSENT + len(parts) + 1
         links = (*(part.link for part in (*parts, parallel)), lambda dtype: start_threads())
 
@@ -95,9 +92,6 @@ def kernel(signature, cost, accepts=anything, divides=anything, options=None, pa
             volume = fits(signature, args)
             if volume < 0 or not accepted(args):
                 return MISFIT
-            absent_part = absent_of(args)
-            if absent_part:
-                return ABSENT + absent_part - 1
             work = volume * (cost * args[0].itemsize) + total_bytes(signature, args) * _TRAFFIC
             from_python = args[-1] == FROM_PYTHON
             large = from_python and work > least_parallel_work()
@@ -109,10 +103,10 @@ def kernel(signature, cost, accepts=anything, divides=anything, options=None, pa
                     if absent(parallel, args[0]):
                         return absent_parallel
                     if pays_for_waking(work) and take_region():
-                        call_in_region(parallel, (*args[:-1], threads))
-                        return DONE
-            call_serially(inner, (*args[:-1], 1), from_python and work > _RELEASED_WORK, large)
-            return DONE
+                        absent_part = call_in_region(parallel, (*args[:-1], threads))
+                        return ABSENT + absent_part - 1 if absent_part else DONE
+            absent_part = call_serially(inner, (*args[:-1], 1), from_python and work > _RELEASED_WORK, large)
+            return ABSENT + absent_part - 1 if absent_part else DONE
 
         entry = cached(with_arguments(run), loops, "entry")
         entry.py_func.signature = signature

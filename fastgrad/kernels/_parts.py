@@ -36,11 +36,11 @@ def part(*kinds):
 
 
 class Part:
-    """Machine code that is called by address. `types` are those of its arguments, for Numba's type of the elements;
-    `slots` hold its address by dtype, nothing while it is not linked."""
+    """Machine code that is called by address. `types` are those of its arguments, for Numba's type of the elements, and
+    `returns` that of its result; `slots` hold its address by dtype, nothing while it is not linked."""
 
-    def __init__(self, dispatcher, types_of):
-        self.dispatcher, self.types = dispatcher, types_of
+    def __init__(self, dispatcher, types_of, returns=types.none):
+        self.dispatcher, self.types, self.returns = dispatcher, types_of, returns
         self._name = f"{dispatcher.py_func.__module__}.{dispatcher.py_func.__qualname__}"
         self.slots = {dtype: ctypes.c_void_p() for dtype in ("float32", "float64")}
         for dtype, slot in self.slots.items():
@@ -65,11 +65,10 @@ class Part:
         return builder.load(context.get_c_value(builder, cgutils.voidptr_t, self._symbol(dtype)))
 
     def call(self, context, builder, argtypes, args):
-        """Numba's status of a call."""
-        function_type = context.call_conv.get_function_type(types.none, argtypes)
+        """Numba's status of a call, and the result."""
+        function_type = context.call_conv.get_function_type(self.returns, argtypes)
         function = builder.bitcast(self.address(context, builder, _dtype(argtypes)), function_type.as_pointer())
-        status, _ = context.call_conv.call_function(builder, function, types.none, argtypes, args)
-        return status
+        return context.call_conv.call_function(builder, function, self.returns, argtypes, args)
 
 
 def _make_callable(part):
@@ -82,7 +81,7 @@ def _make_callable(part):
             return signature(types.none, *part.types(_dtype(args)))
 
     def lowered(context, builder, sig, args):
-        status = part.call(context, builder, sig.args, args)
+        status, _ = part.call(context, builder, sig.args, args)
         with cgutils.if_unlikely(builder, status.is_error):  # an index out of bounds, where Numba checks them
             context.call_conv.return_status_propagate(builder, status)
         return context.get_dummy_value()

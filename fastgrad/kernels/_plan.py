@@ -11,7 +11,7 @@ from ._jit import device, inlined
 from ._pack import ceil_div, sum_apart, terms_of_block
 from ._simd import lanes
 from ._tall import is_tall, tall_plan
-from ._thin import FEW_ROWS, MORE_ROWS, meet, rows_meet, thin_plan
+from ._thin import FEW_ROWS, MORE_ROWS, meet, thin_plan
 from ._tile import BLOCK, SUMS, TILE_ROWS, TILE_VECS
 from ._vec import VECTOR_BYTES
 
@@ -46,6 +46,8 @@ _FEW_TURNED = 3 * TILE_ROWS
 _TALL_ENOUGH = 4 * TILE_ROWS  # rows for each thread that are worth cutting
 
 REGISTERS = TILE_ROWS * TILE_VECS  # vectors of a tile
+
+THIN, HIGH, FEW_TERMS_KIND, FEW_COLUMNS_KIND = 0, -1, -2, -3  # kinds of tasks
 
 
 @device
@@ -159,21 +161,33 @@ def _is_cut_by_rows(b_by_rows, m, n, K, itemsize, threads, workspace):
 
 
 @device
-def is_unpacked(B, b_by_rows, m):
+def is_unpacked(b_by_rows, m, n, K, itemsize):
     """Whether strips of whole vectors of B are read where they are, as so few rows do not pay for packing."""
-    size, rows = B.size * B.itemsize, UNPACKED_ROWS
-    if 2 * size <= UNPACKED_BYTES and not rows_meet(B):
+    size, rows = n * K * itemsize, UNPACKED_ROWS
+    if 2 * size <= UNPACKED_BYTES and not meet(n, itemsize):
         rows *= UNPACKED_MORE
     return b_by_rows and m <= rows and size <= UNPACKED_BYTES
 
 
 @device
-def plan(C, K, a_by_rows, b_by_rows, threads, workspace):
-    """How C, of sums of K terms, which are the rows of either factor or are not, is cut into tasks: as large as so many
-    bytes of workspace allow, so that packing is seldom, but one a thread. (tasks in all, size of a worker's room and of
-    that which workers share; whether Cᵀ is computed in place of C; rows and columns of a task, tasks across, panels of
-    A at a time or 0 of few rows or −1 of a few more, where in the room the panels of B and the totals start; or as
-    `tall_plan` has them)
+def _kind(b_by_rows, rows, columns, last, n, K, C, accumulate):
+    """How a task is computed that is no other: 0 in blocks of terms, or as one of the kinds below. It has so many rows,
+    and so many columns or those of the last one, of n in all."""
+    met = meet(n, C.itemsize)
+    if not accumulate and are_few_terms(b_by_rows, rows, columns, K, C.itemsize, met):
+        if are_few_terms(b_by_rows, rows, last, K, C.itemsize, met):
+            return np.intp(FEW_TERMS_KIND)
+    few = are_few_columns(columns, K, C) and not is_unpacked(b_by_rows, rows, n, K, C.itemsize)
+    return np.intp(FEW_COLUMNS_KIND if few else 0)
+
+
+@device
+def plan(C, K, a_by_rows, b_by_rows, accumulate, threads, workspace):
+    """How C (+)= A B, of sums of K terms, which are the rows of either factor or are not, is cut into tasks: as large
+    as so many bytes of workspace allow, so that packing is seldom, but one a thread. (tasks in all, size of a worker's
+    room and of that which workers share; whether Cᵀ is computed in place of C; rows and columns of a task, tasks
+    across, panels of A at a time or the kind of the tasks, where in the room the panels of B and the totals start; or
+    as `tall_plan` has them)
     """
     compact()
     (m, n), L, none = C.shape, lanes(C), np.intp(0)
@@ -186,12 +200,12 @@ def plan(C, K, a_by_rows, b_by_rows, threads, workspace):
         columns = n if threads == 1 else cut(n, 2 * L, n, threads)
         across = ceil_div(n, max(columns, 1))
         size = thin_plan(m, columns, K, a_by_rows if turned else b_by_rows, C)[-1]
-        return across if m else m, size, none, turned, np.intp(TILE_ROWS), columns, across, none, none, none
+        return across if m else m, size, none, turned, np.intp(TILE_ROWS), columns, across, np.intp(THIN), none, none
     if is_high(b_by_rows, m, n, K, C.itemsize):
         # Half of the workspace is for totals.
         columns = cut(n, 2 * L, np.intp(workspace // (2 * threads * HIGH_ROWS * C.itemsize)), threads)
         across, (right, totals, size) = ceil_div(n, columns), high_plan(columns, K, C)
-        return across, size, none, turned, np.intp(HIGH_ROWS), columns, across, np.intp(-1), right, totals
+        return across, size, none, turned, np.intp(HIGH_ROWS), columns, across, np.intp(HIGH), right, totals
     if threads == 1 and m * n <= 2**14:  # no divisions where they would be felt
         rows, columns = ceil_div(m, TILE_ROWS) * TILE_ROWS, ceil_div(n, TILE_VECS * L) * TILE_VECS * L
         across, tasks = np.intp(1), np.intp(min(m * n, 1))
@@ -210,7 +224,9 @@ def plan(C, K, a_by_rows, b_by_rows, threads, workspace):
     held = K if are_few_columns(columns, K, C) else block
     totals = right + packed * TILE_VECS * (held * L + L) + L * TILE_VECS * L
     size = totals + ((tall * wide if block < K else 1) + 1) * REGISTERS * L
-    return tasks, size, none, turned, rows, columns, across, group, right, totals
+    wide = min(n, columns)
+    kind = _kind(b_by_rows, min(m, rows), wide, n - (across - 1) * wide, n, K, C, accumulate)
+    return tasks, size, none, turned, rows, columns, across, kind if kind else group, right, totals
 
 
 @inlined

@@ -17,16 +17,16 @@ for dW of 1000 rows, columns and terms.
 import numpy as np
 
 from ._arrays import add_to, compact, flat
-from ._few import are_few_columns, few_columns, few_terms, few_terms_by_columns
+from ._few import few_columns, few_terms, few_terms_by_columns
 from ._high import high_task
 from ._jit import device, inlined
 from ._loads import store
 from ._pack import ceil_div, pack, sum_apart, terms_of_block
 from ._panels import is_narrow, panels
 from ._parts import absent, part
-from ._plan import REGISTERS, are_few_terms, is_high, is_thin, is_turned, is_unpacked, sums_of_block
+from ._plan import FEW_COLUMNS_KIND, FEW_TERMS_KIND, HIGH, REGISTERS, is_unpacked, sums_of_block
 from ._simd import lanes, splat
-from ._tall import is_by_whole_rows, is_tall, tall_task
+from ._tall import is_by_whole_rows, tall_task
 from ._thin import TASK, THIN_PARTS, first_absent_of_thin, rows_meet, thin_task
 from ._tile import TILE_ROWS, TILE_VECS
 
@@ -59,7 +59,7 @@ def blocks(
     tall, wide = ceil_div(m, TILE_ROWS), ceil_div(n, width)
     whole = wide - 1 if is_narrow(n - (wide - 1) * width, C) else wide
     unpacked = np.intp(0)
-    if is_unpacked(B, b_by_rows, m):
+    if is_unpacked(b_by_rows, m, N, K, C.itemsize):
         unpacked = n // width if n % L else wide
     pack_A = wide > UNPACKED_PANELS and (PACK_A or rows_meet(A))
     source, one = flat(A), np.intp(1)
@@ -99,53 +99,74 @@ def blocks(
                 q += across
 
 
-@part(*TASK)
-def tiled_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, left):
-    """A task of any other product."""
-    compact()
+@device
+def rectangle(A, a_by_rows, b_by_rows, C, plan, task):
+    """Of a task: its first row of C and how many, its first column and how many; terms, how far apart they and the rows
+    are in A, and how many sums a block of them is."""
     (M, N), K = C.shape, A.shape[0] if a_by_rows else A.shape[1]
-    _, _, _, _, task_rows, task_columns, across, group, right, totals = plan
-    right, totals = left + right, left + totals
-    i0, j0 = task // across * task_rows, task % across * task_columns
-    m, n = min(M - i0, task_rows), min(N - j0, task_columns)
+    rows, columns, across = plan[4:7]
+    i0, j0 = task // across * rows, task % across * columns
     apart, step = A.shape[1], np.intp(1)
     if a_by_rows:
         apart, step = step, apart
     sums = sums_of_block(a_by_rows, b_by_rows, N, K, C.itemsize)
-    few = are_few_terms(b_by_rows, m, n, K, C.itemsize, rows_meet(B))
-    if few and b_by_rows and not accumulate:
+    return i0, min(M - i0, rows), j0, min(N - j0, columns), K, step, apart, sums
+
+
+@part(*TASK)
+def tiled_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, left):
+    """A task of any other product."""
+    compact()
+    i0, m, j0, n, K, step, apart, sums = rectangle(A, a_by_rows, b_by_rows, C, plan, task)
+    group, right, totals = plan[7:]
+    factors = A, a_by_rows, step, apart, B, b_by_rows, K, sums
+    blocks(*factors, C, i0, m, j0, n, bias, accumulate, work, left, left + right, left + totals, group)
+
+
+@part(*TASK)
+def few_terms_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, left):
+    """A task of a product of few terms."""
+    compact()
+    i0, m, j0, n, K, step, apart, _ = rectangle(A, a_by_rows, b_by_rows, C, plan, task)
+    if b_by_rows:
         few_terms(flat(A), i0 * apart, step, apart, flat(B), j0, B.shape[1], K, C, i0, m, j0, n, bias)
-    elif few and not accumulate:
-        few_terms_by_columns(flat(A), i0 * apart, step, apart, B, K, C, i0, m, j0, n, bias, work, right)
-    elif are_few_columns(task_columns, K, C) and not is_unpacked(B, b_by_rows, m):
-        factors = flat(A), i0 * apart, step, apart, B, b_by_rows, K, sums
-        few_columns(*factors, C, i0, m, j0, n, bias, accumulate, work, right, totals)
     else:
-        factors = A, a_by_rows, step, apart, B, b_by_rows, K, sums
-        blocks(*factors, C, i0, m, j0, n, bias, accumulate, work, left, right, totals, group)
+        few_terms_by_columns(flat(A), i0 * apart, step, apart, B, K, C, i0, m, j0, n, bias, work, left + plan[8])
 
 
-PRODUCT_PARTS = (tiled_task, thin_task, *THIN_PARTS, tall_task, high_task)
-_OF_TALL, _OF_HIGH = len(PRODUCT_PARTS) - 1, len(PRODUCT_PARTS)
+@part(*TASK)
+def few_columns_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, left):
+    """A task of few columns."""
+    compact()
+    i0, m, j0, n, K, step, apart, sums = rectangle(A, a_by_rows, b_by_rows, C, plan, task)
+    factors = flat(A), i0 * apart, step, apart, B, b_by_rows, K, sums
+    few_columns(*factors, C, i0, m, j0, n, bias, accumulate, work, left + plan[8], left + plan[9])
+
+
+PRODUCT_PARTS = (tiled_task, thin_task, *THIN_PARTS, tall_task, high_task, few_terms_task, few_columns_task)
+_TALL, _HIGH, _FEW_TERMS, _FEW_COLUMNS = range(len(PRODUCT_PARTS) - 3, len(PRODUCT_PARTS) + 1)
 
 
 @device
-def first_absent_of_product(a_by_rows, b_by_rows, m, n, K, like):
-    """Which of the PRODUCT_PARTS, counted from 1, a product of m rows and n columns, of sums of K terms and the dtype
-    of `like`, needs and is not linked; 0 if none."""
-    if is_tall(a_by_rows and b_by_rows, m, n, K, like.itemsize):
-        if absent(tall_task, like):
-            return _OF_TALL
+def absent_of_product(a_by_rows, b_by_rows, C, plan):
+    """Which of the PRODUCT_PARTS, counted from 1, the tasks of a product need and is not linked; 0 if none."""
+    (m, n), shared, turned, kind = C.shape, plan[2], plan[3], plan[7]
+    if shared:
+        if absent(tall_task, C):
+            return _TALL
         if not is_by_whole_rows(m, n):
             return 0
-    elif not is_thin(a_by_rows, b_by_rows, m, n, K, like.itemsize):
-        if is_high(b_by_rows, m, n, K, like.itemsize):
-            return _OF_HIGH if absent(high_task, like) else 0
-        return 1 if absent(tiled_task, like) else 0
-    elif absent(thin_task, like):
+    elif kind > 0:
+        return 1 if absent(tiled_task, C) else 0
+    elif kind == HIGH:
+        return _HIGH if absent(high_task, C) else 0
+    elif kind == FEW_TERMS_KIND:
+        return _FEW_TERMS if absent(few_terms_task, C) else 0
+    elif kind == FEW_COLUMNS_KIND:
+        return _FEW_COLUMNS if absent(few_columns_task, C) else 0
+    elif absent(thin_task, C):
         return 2
-    turned = is_turned(a_by_rows, b_by_rows, m, n, K, like.itemsize)
-    missing = first_absent_of_thin(n if turned else m, a_by_rows if turned else b_by_rows, like)
+    missing = first_absent_of_thin(n if turned else m, a_by_rows if turned else b_by_rows, C)
     return 2 + missing if missing else 0
 
 
@@ -155,15 +176,19 @@ def product(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, l
 
     A is given as A[k, i] (a_by_rows) or A[i, k], B as B[k, j] (b_by_rows) or B[j, k].
     """
-    shared, group = plan[2], plan[7]
+    shared, kind = plan[2], plan[7]
     if shared:
         tall_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, left)
-    elif group == 0:
-        thin_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, left)
-    elif group < 0:
-        high_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, left)
-    else:
+    elif kind > 0:
         tiled_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, left)
+    elif kind == HIGH:
+        high_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, left)
+    elif kind == FEW_TERMS_KIND:
+        few_terms_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, left)
+    elif kind == FEW_COLUMNS_KIND:
+        few_columns_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, left)
+    else:
+        thin_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, left)
 
 
 @device

@@ -18,7 +18,6 @@ import llvmlite.binding
 import numba
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.core.typing.templates import signature
 from numba.extending import intrinsic
 from numba.np.ufunc import parallel as numba_threads
 
@@ -184,7 +183,7 @@ def take_region(typingctx):
 
 @intrinsic
 def call_in_region(typingctx, part, args):
-    """part(*args) without the GIL, in the region that was taken, and is free again after it."""
+    """part(*args) without the GIL, in the region that was taken, and is free again after it; 0 for nothing."""
 
     def codegen(context, builder, sig, values):
         with _without_gil(context, builder, cgutils.true_bit):
@@ -193,13 +192,13 @@ def call_in_region(typingctx, part, args):
                 enough = builder.trunc(builder.load(_field(context, builder, "cores_enough")), cgutils.bool_t)
                 builder.store(_cores.thread(builder), _field(context, builder, "caller"))
                 builder.store(builder.select(enough, _cores.core(builder), I64(-1)), core)
-            status = part.typing_key.call(context, builder, args.types, given)
+            status, result = part.typing_key.call(context, builder, args.types, given)
             builder.store(I64(-1), core)
             _end_large(context, builder)
             builder.store_atomic(I64(0), _field(context, builder, "taken"), "release", 8)
-        return _raised(context, builder, status)
+        return _returned(context, builder, status, part.typing_key.returns, result)
 
-    return types.none(part, args), codegen
+    return types.int64(part, args), codegen
 
 
 @intrinsic
@@ -224,7 +223,7 @@ def settled(typingctx, piece):
 
 @intrinsic
 def call_serially(typingctx, function, args, released, large):
-    """function(*args), which returns nothing: without the GIL where `released` is true, and known to regions where it
+    """function(*args), 0 for nothing: without the GIL where `released` is true, and known to regions where it
     is `large`.
 
     Numba can release the lock around whatever a function does: that takes a twentieth of a small call, and makes Python
@@ -240,14 +239,14 @@ def call_serially(typingctx, function, args, released, large):
         with _without_gil(context, builder, values[2]):
             with builder.if_then(values[3], likely=False):
                 builder.atomic_rmw("add", calls, I64(1), "acq_rel")
-            given, of_call = cgutils.unpack_tuple(builder, values[1]), signature(types.none, *args.types)
-            status, _ = context.call_internal_no_propagate(builder, compiled.fndesc, of_call, given)
+            given = cgutils.unpack_tuple(builder, values[1])
+            status, result = context.call_internal_no_propagate(builder, compiled.fndesc, compiled.signature, given)
             with builder.if_then(values[3], likely=False):
                 builder.atomic_rmw("sub", calls, I64(1), "acq_rel")
                 _end_large(context, builder)
-        return _raised(context, builder, status)
+        return _returned(context, builder, status, compiled.signature.return_type, result)
 
-    return types.none(function, args, types.boolean, types.boolean), codegen
+    return types.int64(function, args, types.boolean, types.boolean), codegen
 
 
 @contextmanager
@@ -261,7 +260,7 @@ def _without_gil(context, builder, released):
         api.restore_thread(builder.load(state))
 
 
-def _raised(context, builder, status):
+def _returned(context, builder, status, kind, result):
     with cgutils.if_unlikely(builder, status.is_error):
         context.call_conv.return_status_propagate(builder, status)
-    return context.get_dummy_value()
+    return I64(0) if kind == types.none else result

@@ -13,7 +13,7 @@ from ._jit import ARITHMETIC, device, inlined, kernel
 from ._loads import load_masked, store_masked
 from ._pack import ceil_div
 from ._plan import WORKSPACE, larger, plan, workspaces
-from ._product import PRODUCT_PARTS, count_anew, first_absent_of_product, product, product_tasks, take_number
+from ._product import PRODUCT_PARTS, absent_of_product, count_anew, product, product_tasks, take_number
 from ._region import settled
 from ._signature import Signature
 from ._simd import first_of, lanes, repeated, splat
@@ -32,48 +32,18 @@ _MULTIPLY_ADD = ARITHMETIC / 250  # nanoseconds a byte
 
 
 @device
-def first_absent_of_affine(n, d, m, like):
-    """Which of the PRODUCT_PARTS, counted from 1, `affine_tasks` need first and is not linked; 0 if none."""
-    return first_absent_of_product(flag(False), flag(False), n, m, d, like)
-
-
-@device
-def first_absent_of_vjp(n, d, m, like):
-    """The same for `vjp_tasks`."""
-    absent = first_absent_of_product(flag(False), flag(True), n, d, m, like)
-    return absent if absent else first_absent_of_product(flag(True), flag(True), m, d, n, like)
-
-
-def _first_absent_of_affine(args):
-    X, W = args[:2]
-    return first_absent_of_affine(X.shape[0], X.shape[1], W.shape[0], X)
-
-
-def _first_absent_of_dx(args):
-    W, dX = args[1:3]
-    return first_absent_of_product(flag(False), flag(True), dX.shape[0], dX.shape[1], W.shape[0], dX)
-
-
-def _first_absent_of_dw(args):
-    X, dW = args[1:3]
-    return first_absent_of_product(flag(True), flag(True), dW.shape[0], dW.shape[1], X.shape[0], dW)
-
-
-def _first_absent_of_vjp(args):
-    X, W = args[1:3]
-    return first_absent_of_vjp(X.shape[0], X.shape[1], W.shape[0], X)
-
-
-@device
 def affine_tasks(X, W, b, Y, accumulate, cuts, work, own):
     """Tasks of Y (+)= X Wᵀ + b, as long as there are any."""
     product_tasks(X, flag(False), W, flag(False), Y, b, accumulate, cuts, work, own)
 
 
-@kernel(AFFINE, cost=_MULTIPLY_ADD, parts=PRODUCT_PARTS, first_absent=_first_absent_of_affine)
+@kernel(AFFINE, cost=_MULTIPLY_ADD, parts=PRODUCT_PARTS)
 def affine(X, W, b, Y, accumulate, threads):
     """Y[r, s] (+)= Σ_k X[r, k] W[s, k] + b[s]"""
-    cuts = plan(Y, X.shape[1], flag(False), flag(False), threads, WORKSPACE)
+    cuts = plan(Y, X.shape[1], flag(False), flag(False), accumulate, threads, WORKSPACE)
+    absent = absent_of_product(flag(False), flag(False), Y, cuts)
+    if absent:
+        return absent
     workers = min(threads, cuts[0])
     room, start, apart = workspaces(cuts[1:3], workers, Y)
     work = borrowed(Y, room)
@@ -81,12 +51,16 @@ def affine(X, W, b, Y, accumulate, threads):
     for worker in prange(workers):
         affine_tasks(X, W, b, Y, accumulate, cuts, work, start + settled(worker) * apart)
     give_back(work)
+    return 0
 
 
-@kernel(AFFINE_DX, cost=_MULTIPLY_ADD, parts=PRODUCT_PARTS, first_absent=_first_absent_of_dx)
+@kernel(AFFINE_DX, cost=_MULTIPLY_ADD, parts=PRODUCT_PARTS)
 def affine_dx(dY, W, dX, accumulate, threads):
     """dX[i, j] (+)= Σ_s dY[i, s] W[s, j]"""
-    cuts = plan(dX, dY.shape[1], flag(False), flag(True), threads, WORKSPACE)
+    cuts = plan(dX, dY.shape[1], flag(False), flag(True), accumulate, threads, WORKSPACE)
+    absent = absent_of_product(flag(False), flag(True), dX, cuts)
+    if absent:
+        return absent
     workers = min(threads, cuts[0])
     room, start, apart = workspaces(cuts[1:3], workers, dX)
     work = borrowed(dX, room)
@@ -95,12 +69,16 @@ def affine_dx(dY, W, dX, accumulate, threads):
         own = start + settled(worker) * apart
         product_tasks(dY, flag(False), W, flag(True), dX, flat(dX)[:0], accumulate, cuts, work, own)
     give_back(work)
+    return 0
 
 
-@kernel(AFFINE_DW, cost=_MULTIPLY_ADD, parts=PRODUCT_PARTS, first_absent=_first_absent_of_dw)
+@kernel(AFFINE_DW, cost=_MULTIPLY_ADD, parts=PRODUCT_PARTS)
 def affine_dw(dY, X, dW, accumulate, threads):
     """dW[i, j] (+)= Σ_r dY[r, i] X[r, j]"""
-    cuts = plan(dW, dY.shape[0], flag(True), flag(True), threads, WORKSPACE)
+    cuts = plan(dW, dY.shape[0], flag(True), flag(True), accumulate, threads, WORKSPACE)
+    absent = absent_of_product(flag(True), flag(True), dW, cuts)
+    if absent:
+        return absent
     workers = min(threads, cuts[0])
     room, start, apart = workspaces(cuts[1:3], workers, dW)
     work = borrowed(dW, room)
@@ -109,6 +87,7 @@ def affine_dw(dY, X, dW, accumulate, threads):
         own = start + settled(worker) * apart
         product_tasks(dY, flag(True), X, flag(True), dW, flat(dW)[:0], accumulate, cuts, work, own)
     give_back(work)
+    return 0
 
 
 # How many vectors of columns are summed together: eight; or of the last, nine to twelve, five to eight, three or four,
@@ -218,11 +197,21 @@ def vjp_tasks(dY, X, W, dX, dW, db, accumulate_dX, accumulate, cuts_dX, cuts_dW,
         number = take_number(work)
 
 
-@kernel(AFFINE_VJP, cost=2 * _MULTIPLY_ADD, parts=PRODUCT_PARTS, first_absent=_first_absent_of_vjp)
+@device
+def absent_of_vjp(dX, dW, cuts_dX, cuts_dW):
+    """Which of the PRODUCT_PARTS, counted from 1, `vjp_tasks` need and is not linked; 0 if none."""
+    absent = absent_of_product(flag(False), flag(True), dX, cuts_dX)
+    return absent if absent else absent_of_product(flag(True), flag(True), dW, cuts_dW)
+
+
+@kernel(AFFINE_VJP, cost=2 * _MULTIPLY_ADD, parts=PRODUCT_PARTS)
 def affine_vjp(dY, X, W, dX, dW, db, accumulate, threads):
     """dX[i, j] (+)= Σ_s dY[i, s] W[s, j];  dW[i, j] (+)= Σ_r dY[r, i] X[r, j];  db[i] (+)= Σ_r dY[r, i]"""
-    cuts_dX = plan(dX, dY.shape[1], flag(False), flag(True), threads, WORKSPACE)
-    cuts_dW = plan(dW, dY.shape[0], flag(True), flag(True), threads, WORKSPACE)
+    cuts_dX = plan(dX, dY.shape[1], flag(False), flag(True), accumulate, threads, WORKSPACE)
+    cuts_dW = plan(dW, dY.shape[0], flag(True), flag(True), accumulate, threads, WORKSPACE)
+    absent = absent_of_vjp(dX, dW, cuts_dX, cuts_dW)
+    if absent:
+        return absent
     workers = min(threads, cuts_dX[0] + cuts_dW[0] + strip_count(db))
     room, start, apart = workspaces(larger(cuts_dX[1:3], cuts_dW[1:3]), workers, dX)
     work = borrowed(dX, room)
@@ -231,14 +220,21 @@ def affine_vjp(dY, X, W, dX, dW, db, accumulate, threads):
         own = start + settled(worker) * apart
         vjp_tasks(dY, X, W, dX, dW, db, accumulate, accumulate, cuts_dX, cuts_dW, work, own)
     give_back(work)
+    return 0
 
 
-@kernel(AFFINE_JVP, cost=2 * _MULTIPLY_ADD, parts=PRODUCT_PARTS, first_absent=_first_absent_of_affine)
+@kernel(AFFINE_JVP, cost=2 * _MULTIPLY_ADD, parts=PRODUCT_PARTS)
 def affine_jvp(X, W, dX, dW, db, dY, threads):
     """dY[r, s] = Σ_k dX[r, k] W[s, k] + db[s] + Σ_k X[r, k] dW[s, k], a missing tangent being of size 0"""
-    cuts = plan(dY, X.shape[1], flag(False), flag(False), threads, WORKSPACE)
+    cuts = plan(dY, X.shape[1], flag(False), flag(False), flag(False), threads, WORKSPACE)
+    cuts_more = plan(dY, X.shape[1], flag(False), flag(False), flag(True), threads, WORKSPACE)
+    absent = absent_of_product(flag(False), flag(False), dY, cuts)
+    if dW.size and not absent:
+        absent = absent_of_product(flag(False), flag(False), dY, cuts_more)
+    if absent:
+        return absent
     workers = min(threads, cuts[0])
-    room, start, apart = workspaces(cuts[1:3], workers, dY)
+    room, start, apart = workspaces(larger(cuts[1:3], cuts_more[1:3]), workers, dY)
     work = borrowed(dY, room)
     count_anew(work)
     for worker in prange(workers):
@@ -247,9 +243,10 @@ def affine_jvp(X, W, dX, dW, db, dY, threads):
         while task < cuts[0]:
             product(dX, flag(False), W, flag(False), dY, db, flag(False), cuts, task, work, own)
             if dW.size:
-                product(X, flag(False), dW, flag(False), dY, db[:0], flag(True), cuts, task, work, own)
+                product(X, flag(False), dW, flag(False), dY, db[:0], flag(True), cuts_more, task, work, own)
             task = take_number(work)
     give_back(work)
+    return 0
 
 
 @kernel(AFFINE_JACOBIAN, cost=1.0)

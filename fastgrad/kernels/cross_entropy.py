@@ -70,14 +70,14 @@ def _of_rows(name, signature, cost, accepts, targets):
     """The kernel for rows of logits with one kind of target."""
     weights_of, rows_of, first_absent_of = targets.weights, targets.rows, targets.first_absent
 
-    def first_absent(args):
-        return first_absent_of(args[0].shape[1], args[0])
-
     def loops(
         S, target, weight, sample_weight, dloss, loss, dS, ignore_index, smoothing, z_loss, scale, reduction, threads
     ):
         """loss[i] and dS[i]; reduced, the loss is loss[0]"""
         compact()
+        absent = first_absent_of(S.shape[1], S)
+        if absent:
+            return absent
         given = target, weight, sample_weight, dloss
         weights = weights_of(given, ignore_index, loss) if reduction == MEAN else 1.0
         options = ignore_index, smoothing, z_loss, reduced(scale, weights, reduction)
@@ -90,10 +90,11 @@ def _of_rows(name, signature, cost, accepts, targets):
             for i in range(n):
                 loss[i] = 0
         reduce(loss, weights, reduction)
+        return 0
 
     loops.__name__ = loops.__qualname__ = name
-    parts = {"parts": targets.parts, "first_absent": first_absent}
-    return kernel(signature, cost=cost, accepts=accepts, divides=several_rows, options=_OPTIONS, **parts)(loops)
+    parts = targets.parts
+    return kernel(signature, cost=cost, accepts=accepts, divides=several_rows, options=_OPTIONS, parts=parts)(loops)
 
 
 of_indices = _of_rows("of_indices", INDICES, _COST, _accepts, INDEX_TARGETS)

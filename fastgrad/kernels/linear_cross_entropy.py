@@ -7,14 +7,14 @@ rows as the memory allows; this depends on the shapes alone, and so does the ord
 import numpy as np
 from numba import prange
 
-from ._arrays import as_rows, borrowed, compact, flag, give_back, some_rows
+from ._arrays import as_rows, borrowed, compact, flag, flat, give_back, some_rows
 from ._jit import ARITHMETIC, anything, device, kernel
 from ._loss_rows import INDEX_TARGETS, PROBABILITY_TARGETS, SMOOTHED_TARGETS, span
 from ._plan import larger, plan, workspaces
-from ._product import PRODUCT_PARTS, count_anew
+from ._product import PRODUCT_PARTS, absent_of_product, count_anew
 from ._region import settled
 from ._signature import Signature
-from .affine import affine_tasks, first_absent_of_affine, first_absent_of_vjp, strip_count, vjp_tasks
+from .affine import absent_of_vjp, affine_tasks, strip_count, vjp_tasks
 from .cross_entropy import MEAN, in_range, reduce, reduced
 
 LINEAR_CROSS_ENTROPY = Signature("X(...,d) W(k,d) b(k)? target(...):int weight(k)? sample_weight(...)? -> loss(...)")
@@ -47,6 +47,26 @@ def block_rows(n, k, itemsize, room):
     return max((n + blocks - 1) // max(blocks, 1), 1)
 
 
+@device
+def cuts_of_block(S, d, dX, dW, accumulate, threads):
+    """The plans of the products of a block: its logits, dX and dW."""
+    (rows, k), no = S.shape, flag(False)
+    cuts = plan(S, d, no, no, no, threads, _WORKSPACE)
+    cuts_dX = plan(dX, k, no, flag(True), no, threads, _WORKSPACE)
+    cuts_dW = plan(dW, rows, flag(True), flag(True), accumulate, threads, _WORKSPACE)
+    return cuts, cuts_dX, cuts_dW
+
+
+@device
+def absent_of_block(X, k, dX, dW, gradients, first, size, threads):
+    """Which of the PRODUCT_PARTS, counted from 1, a block of rows needs and is not linked; 0 if none."""
+    stop = min(X.shape[0], first + size)
+    S, dX = as_rows(flat(X), stop - first, k), some_rows(dX, first, stop)  # of which the shapes count
+    cuts, cuts_dX, cuts_dW = cuts_of_block(S, X.shape[1], dX, dW, first > 0, threads)
+    absent = absent_of_product(flag(False), flag(False), S, cuts)
+    return absent_of_vjp(dX, dW, cuts_dX, cuts_dW) if gradients and not absent else absent
+
+
 def _accepts(args):
     return in_range(args[3], args[1].shape[0], args[11])
 
@@ -57,22 +77,18 @@ def _in_blocks(name, signature, accepts, targets):
     of_products = len(PRODUCT_PARTS)
 
     @device
-    def first_absent_of_blocks(X, W, dX, dW, room):
-        (n, d), k = X.shape, W.shape[0]
-        gradients, size = dX.shape == X.shape and dW.shape == W.shape, block_rows(n, k, X.itemsize, room)
-        absent = 0
-        for rows in (min(n, size), n - max(n - 1, 0) // size * size):  # the last block may be smaller
-            if not absent:
-                absent = first_absent_of_affine(rows, d, k, X)
-            if not absent and gradients:
-                absent = first_absent_of_vjp(rows, d, k, X)
+    def absent_of_blocks(X, k, dX, dW, gradients, size, threads):
+        """Which part, counted from 1, is needed and not linked; 0 if none."""
+        last = max(X.shape[0] - 1, 0) // size * size
+        absent = absent_of_block(X, k, dX, dW, gradients, 0, size, threads)
+        if last > 0 and not absent:  # others than the first add to dW
+            absent = absent_of_block(X, k, dX, dW, gradients, size, size, threads)
+        if last > size and not absent:  # the last may be smaller
+            absent = absent_of_block(X, k, dX, dW, gradients, last, size, threads)
         if not absent:
             absent = first_absent_of(k, X)
             absent = of_products + absent if absent else 0
         return absent
-
-    def first_absent(args):
-        return first_absent_of_blocks(args[0], args[1], args[8], args[9], args[16])
 
     def loops(
         X,
@@ -96,12 +112,15 @@ def _in_blocks(name, signature, accepts, targets):
     ):
         """The losses and, where dX, dW and db have their shapes, all gradients"""
         compact()
-        given = target, weight, sample_weight, dloss
-        weights = weights_of(given, ignore_index, loss) if reduction == MEAN else 1.0
-        options = ignore_index, smoothing, z_loss, reduced(scale, weights, reduction)
         (n, d), k = X.shape, W.shape[0]
         gradients = dX.shape == X.shape and dW.shape == W.shape
         size = block_rows(n, k, X.itemsize, room)
+        absent = absent_of_blocks(X, k, dX, dW, gradients, size, threads)
+        if absent:
+            return absent
+        given = target, weight, sample_weight, dloss
+        weights = weights_of(given, ignore_index, loss) if reduction == MEAN else 1.0
+        options = ignore_index, smoothing, z_loss, reduced(scale, weights, reduction)
         memory = borrowed(X, min(n, size) * k)
         for first in range(0, max(n, 1), size):  # once for an empty batch, whose dW and db are zeros
             stop = min(n, first + size)
@@ -111,9 +130,7 @@ def _in_blocks(name, signature, accepts, targets):
             of_block = some_rows(target, first, stop), weight, *of_rows
             S = as_rows(memory, stop - first, k)
             dS = S if gradients else some_rows(S, 0, 0)
-            cuts = plan(S, d, flag(False), flag(False), threads, _WORKSPACE)
-            cuts_dX = plan(dX_block, k, flag(False), flag(True), threads, _WORKSPACE)
-            cuts_dW = plan(dW, stop - first, flag(True), flag(True), threads, _WORKSPACE)
+            cuts, cuts_dX, cuts_dW = cuts_of_block(S, d, dX_block, dW, first > 0, threads)
             tasks = cuts_dX[0] + cuts_dW[0] + strip_count(db) if gradients else 0
             workers = min(threads, max(cuts[0], tasks))
             sizes = larger(cuts[1:3], larger(cuts_dX[1:3], cuts_dW[1:3]))
@@ -139,10 +156,11 @@ def _in_blocks(name, signature, accepts, targets):
             for i in range(n):
                 loss[i] = 0
         reduce(loss, weights, reduction)
+        return 0
 
     loops.__name__ = loops.__qualname__ = name
-    parts = {"parts": PRODUCT_PARTS + targets.parts, "first_absent": first_absent}
-    return kernel(signature, cost=_MULTIPLY_ADD, accepts=accepts, options=_OPTIONS, **parts)(loops)
+    parts = PRODUCT_PARTS + targets.parts
+    return kernel(signature, cost=_MULTIPLY_ADD, accepts=accepts, options=_OPTIONS, parts=parts)(loops)
 
 
 of_indices = _in_blocks("of_indices", INDICES, _accepts, INDEX_TARGETS)
