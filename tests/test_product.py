@@ -58,6 +58,7 @@ def test_no_workspace_is_larger_than_it_may_be(dtype, threads):
     shape=st.one_of(
         st.tuples(st.one_of(sizes(40), st.integers(8, 8 + FEW_ROWS)), long_sizes()),
         st.tuples(long_sizes(), st.integers(1, 9)),
+        st.tuples(st.integers(8, 13), st.integers(15, 52)),  # tiles that lie over one another
         st.just((CACHE_WAY // 4, 200)),  # rows that are packed
     ),
     K=st.one_of(long_sizes(), st.integers(0, 26), st.just(CACHE_WAY // 4), st.sampled_from([1025, 1300])),
