@@ -13,10 +13,9 @@ from functools import lru_cache
 import numpy as np
 
 from .kernels._signature import Signature
-from .kernels._wrapper import RefusedError
 
 # What trying a kernel on unusual arguments can raise.
-UNUSUAL = (AttributeError, MemoryError, RefusedError, TypeError, ValueError)
+UNUSUAL = (AttributeError, LookupError, MemoryError, TypeError, ValueError)
 
 _HALF, _SINGLE, _DOUBLE = np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64)
 NO_AXIS = object()  # for a function that has no such argument

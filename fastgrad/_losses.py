@@ -37,6 +37,18 @@ def _number(function, name, value):
     return float(number)
 
 
+def of_classes(family, dtype, classes, smoothing):
+    """The kernel for targets that are classes, without weights of the classes, and what it takes in place of them."""
+    if smoothing:
+        return family.of_smoothed_indices[dtype], np.ones(classes, dtype)
+    return family.of_indices[dtype], None
+
+
+def is_number(dloss):
+    """Whether the upstream gradient is one that a kernel takes as it is: none, or a number of Python's."""
+    return dloss is None or type(dloss) is float
+
+
 def reduced(loss, reduction):
     """The result of a kernel's array of losses, whose first element is the reduced one; without axes a scalar."""
     if reduction == kernels.NONE:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ._arguments import UNUSUAL
-from ._losses import call_loss, checked_options, reduced
+from ._losses import call_loss, checked_options, is_number, of_classes, reduced
 from .kernels import cross_entropy as kernels
 
 __all__ = ["cross_entropy", "cross_entropy_value_and_grad"]
@@ -76,10 +76,10 @@ def cross_entropy(
     0.980829
     """
     options = checked_options("cross_entropy", ignore_index, label_smoothing, z_loss, reduction)
-    if weight is None and sample_weight is None and not options[1]:
+    if weight is None and sample_weight is None:
         try:
-            kernel = kernels.of_indices[S.dtype]
-            loss, _ = kernel(S, target, None, None, None, None, False, *options[:3], 1.0, options[3])
+            kernel, ones = of_classes(kernels, S.dtype, S.shape[-1], options[1])
+            loss, _ = kernel(S, target, ones, None, None, None, False, *options[:3], 1.0, options[3])
             return reduced(loss, options[3])
         except UNUSUAL:
             pass
@@ -154,10 +154,11 @@ def cross_entropy_value_and_grad(
            [-0.25 ,  0.25 ]])
     """
     options = checked_options("cross_entropy_value_and_grad", ignore_index, label_smoothing, z_loss, reduction)
-    if weight is None and sample_weight is None and dloss is None and not options[1]:
+    if weight is None and sample_weight is None and is_number(dloss):
         try:
-            kernel = kernels.of_indices[S.dtype]
-            loss, dS = kernel(S, target, None, None, None, None, out, *options[:3], 1.0, options[3])
+            kernel, ones = of_classes(kernels, S.dtype, S.shape[-1], options[1])
+            scale = 1.0 if dloss is None else dloss
+            loss, dS = kernel(S, target, ones, None, None, None, out, *options[:3], scale, options[3])
             return reduced(loss, options[3]), dS
         except UNUSUAL:
             pass

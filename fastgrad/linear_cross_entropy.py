@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ._arguments import UNUSUAL
-from ._losses import call_loss, checked_options, reduced
+from ._losses import call_loss, checked_options, is_number, of_classes, reduced
 from .kernels import linear_cross_entropy as kernels
 
 __all__ = ["linear_cross_entropy", "linear_cross_entropy_value_and_grad"]
@@ -76,11 +76,11 @@ def linear_cross_entropy(
     1.810309
     """
     options = checked_options("linear_cross_entropy", ignore_index, label_smoothing, z_loss, reduction)
-    if weight is None and sample_weight is None and not options[1]:
+    if weight is None and sample_weight is None:
         try:
-            kernel, left_out = kernels.of_indices[X.dtype], (False, False, False)
-            rest = *left_out, *options[:3], 1.0, options[3], *kernels.SETTINGS
-            loss, *_ = kernel(X, W, b, target, None, None, None, None, *rest)
+            kernel, ones = of_classes(kernels, X.dtype, len(W), options[1])
+            rest = False, False, False, *options[:3], 1.0, options[3], *kernels.SETTINGS
+            loss, *_ = kernel(X, W, b, target, ones, None, None, None, *rest)
             return reduced(loss, options[3])
         except UNUSUAL:
             pass
@@ -160,11 +160,13 @@ def linear_cross_entropy_value_and_grad(
     array([-0.257151,  0.311836, -0.054685])
     """
     options = checked_options("linear_cross_entropy_value_and_grad", ignore_index, label_smoothing, z_loss, reduction)
-    if weight is None and sample_weight is None and dloss is None and not options[1]:
+    if weight is None and sample_weight is None and is_number(dloss):
         try:
-            kernel, (dX, dW, db) = kernels.of_indices[X.dtype], (None, None, None) if out is None else out
-            rest = dX, dW, db, *options[:3], 1.0, options[3], *kernels.SETTINGS
-            loss, *gradients = kernel(X, W, b, target, None, None, None, None, *rest)
+            kernel, ones = of_classes(kernels, X.dtype, len(W), options[1])
+            dX, dW, db = (None, None, None) if out is None else out
+            scale = 1.0 if dloss is None else dloss
+            rest = dX, dW, db, *options[:3], scale, options[3], *kernels.SETTINGS
+            loss, *gradients = kernel(X, W, b, target, ones, None, None, None, *rest)
             return reduced(loss, options[3]), tuple(gradients)
         except UNUSUAL:
             pass
