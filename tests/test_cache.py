@@ -187,3 +187,12 @@ def test_a_full_disk_is_no_harm_but_for_one_warning(package):
     assert run(limit + WARNINGS.lstrip("\n"), package.parent) == "1 1"
     assert run(limit + WARNINGS.lstrip("\n"), package.parent) == "1 1"
     assert run(WARNINGS, package.parent) == "0 0"
+
+
+def test_what_cannot_be_saved_is_no_harm(tmp_path):
+    """Without optimisation, some machine code holds addresses of this process: Numba says so, and runs it."""
+    code = """
+        import numpy as np, fastgrad as fg
+        print(fg.cross_entropy(np.zeros((2, 3)), np.array([0, 1])) - np.log(3))
+    """
+    assert abs(float(run(code, NUMBA_CACHE_DIR=str(tmp_path), NUMBA_OPT="0"))) < 1e-15

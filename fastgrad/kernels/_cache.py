@@ -55,6 +55,7 @@ def directory():
 class _Locator(_CacheLocator):
     def __init__(self, path, variant):
         self._path, self._variant = path, variant
+        self._py_file = __file__  # where Numba warns of machine code that it cannot save, as some without optimisation
 
     def get_cache_path(self):
         return self._path
