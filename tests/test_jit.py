@@ -12,12 +12,13 @@ from problems import DTYPES, assert_same_bits
 from regions import asking, large_calls, no_region
 from subprocesses import run
 from test_rules import as_tuple, every_function
+from test_wrapper import refused
 
 import fastgrad as fg
 from fastgrad._functions import FUNCTIONS
 from fastgrad.kernels import _compiling, affine, cross_entropy, linear_cross_entropy, softmax
 from fastgrad.kernels._region import state
-from fastgrad.kernels._wrapper import MISFIT, NOT_PLAIN, RefusedError
+from fastgrad.kernels._wrapper import MISFIT, NOT_PLAIN
 
 KERNELS = [
     k
@@ -97,13 +98,6 @@ def test_a_kernel_refuses_what_is_not_plain_and_compiles_nothing():
     assert refused(affine.affine_db, X, np.empty(5), False) == MISFIT
     assert refused(affine.affine_db, X, X[1], False) == MISFIT
     assert compiled == [len(d.signatures) for d in affine.affine_db.dispatchers.values()]
-
-
-def refused(kernel, *args):
-    """Why a kernel refuses."""
-    with pytest.raises(RefusedError) as error:
-        kernel(*args)
-    return error.value.args[0]
 
 
 def plain(signature, changed=None):

@@ -14,6 +14,8 @@ import fastgrad as fg
 from fastgrad.kernels import activations, affine, cross_entropy, softmax
 from fastgrad.kernels._wrapper import MISFIT, NOT_PLAIN, ArrayFields, DtypeFields, RefusedError
 
+DTYPES = [np.dtype(dtype) for dtype in DTYPES]
+
 
 def refused(kernel, *args):
     """Why a kernel refuses."""
@@ -36,9 +38,6 @@ def test_arrays_in_memory_are_as_they_are_read(array):
     assert (dtype.kind + dtype.char + dtype.byteorder).decode() == (
         array.dtype.kind + array.dtype.char + array.dtype.byteorder
     )
-
-
-DTYPES = [np.dtype(dtype) for dtype in DTYPES]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
