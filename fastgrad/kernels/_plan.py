@@ -176,8 +176,8 @@ def is_unpacked(b_by_rows, m, n, K, itemsize):
 
 @device
 def _kind(b_by_rows, rows, columns, last, n, K, C, accumulate):
-    """How a task is computed that is no other: 0 in blocks of terms, or as one of the kinds below. It has so many rows,
-    and so many columns or those of the last one, of n in all."""
+    """The kind of a task that is neither thin nor high, or 0 for blocks of terms. It has so many rows, and so many
+    columns, or those of the last one, of n in all."""
     met = meet(n, C.itemsize)
     if not accumulate and are_few_terms(b_by_rows, rows, columns, K, C.itemsize, met):
         if are_few_terms(b_by_rows, rows, last, K, C.itemsize, met):
