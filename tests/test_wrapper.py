@@ -7,14 +7,13 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from problems import DTYPES, assert_same_bits
+from problems import LAYOUTS, assert_same_bits
 from test_rules import as_given, as_tuple, every_function
 
 import fastgrad as fg
 from fastgrad.kernels import activations, affine, cross_entropy, softmax
+from fastgrad.kernels._jit import DTYPES
 from fastgrad.kernels._wrapper import MISFIT, NOT_PLAIN, ArrayFields, DtypeFields, RefusedError
-
-DTYPES = [np.dtype(dtype) for dtype in DTYPES]
 
 
 def refused(kernel, *args):
@@ -86,33 +85,23 @@ class Subclass(np.ndarray):
     pass
 
 
-def unaligned(array):
-    memory = np.zeros(array.nbytes + 1, np.uint8)[1:].view(array.dtype).reshape(array.shape)
-    memory[...] = array
-    return memory
-
-
-def read_only(array):
-    array = array.copy()
-    array.flags.writeable = False
-    return array
+def of_a_subclass(array):
+    return array.view(Subclass) if isinstance(array, np.ndarray) else array
 
 
 def without(_):
     return None
 
 
+read_only = LAYOUTS["read-only"]
 CHANGES = [
     list,
     without,
-    lambda array: array.view(Subclass),
-    unaligned,
-    lambda array: np.repeat(array, 2)[::2],
-    lambda array: array[::-1],
-    lambda array: array.astype(array.dtype.newbyteorder()),
+    of_a_subclass,
+    read_only,
+    *(LAYOUTS[name] for name in ("strided", "reversed", "unaligned", "byte-swapped")),
     lambda array: array.astype(np.float16),
     lambda array: array.astype(np.int64),
-    read_only,
     lambda array: array.astype(np.float32 if array.dtype == np.float64 else np.float64),
 ]
 
@@ -136,10 +125,6 @@ def test_what_is_not_plain_is_refused(changed, dtype):
         assert refused(kernel, dY, Y, other, False, 1) == NOT_PLAIN
     assert (out == 1).all()
     assert refused(kernel, dY, Y, False, False, 1) == NOT_PLAIN  # it is not optional
-
-
-def of_a_subclass(array):
-    return array.view(Subclass) if isinstance(array, np.ndarray) else array
 
 
 @every_function

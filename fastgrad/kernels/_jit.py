@@ -153,11 +153,11 @@ class Kernel(dict):
 
     def _compile(self, args):
         dtype = args[0].dtype
-        given = [
+        right = [
             array is None or array is False or array.dtype == (_INTEGERS if operand.integer else dtype)
             for operand, array in zip(self.signature.inputs + self.signature.outputs, args, strict=False)
         ]
-        if dtype not in DTYPES or not all(given):
+        if dtype not in DTYPES or not all(right):
             raise RefusedError(NOT_PLAIN)
         entry, argtypes = self.dispatchers["entry"], self.types(getattr(types, dtype.name))
         entry.compile(argtypes)

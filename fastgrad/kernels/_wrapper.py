@@ -151,10 +151,10 @@ class Wrapper(PyCallWrapper):
 
     def _arrays(self, given, argtypes):
         inputs, outputs = self._signature.inputs, self._signature.outputs
+        missing, left_out, count = self._api.borrow_none(), self._api.get_c_object("_Py_FalseStruct"), len(inputs)
         for operand, obj, ty in zip(inputs, given, argtypes, strict=False):
-            yield self._taken(operand, obj, ty, self._api.borrow_none(), read_only=True)
-        left_out, of_outputs = self._api.get_c_object("_Py_FalseStruct"), zip(given, argtypes, strict=False)
-        for operand, (obj, ty), result in zip(outputs, [*of_outputs][len(inputs) :], self._results, strict=True):
+            yield self._taken(operand, obj, ty, missing, read_only=True)
+        for operand, obj, ty, result in zip(outputs, given[count:], argtypes[count:], self._results, strict=False):
             self._make(operand, obj, ty, result)
             yield self._taken(operand, self._builder.load(result), ty, left_out, read_only=False)
 
@@ -236,10 +236,11 @@ class Wrapper(PyCallWrapper):
         if _leads(operand):
             lead = builder.sub(ndim, I64(len(letters)))
             self._go_on_if(builder.icmp_signed(">=", lead, I64(0)))
-            shape = [self._rows(lead, sizes), *_elements(builder, sizes, range(len(letters)), lead)]
+            behind = (builder.add(lead, I64(place)) for place in range(len(letters)))
+            shape = [self._rows(lead, sizes), *(_element(builder, sizes, place) for place in behind)]
         else:
             self._go_on_if(builder.icmp_signed("==", ndim, I64(len(operand.axes))))
-            shape = _elements(builder, sizes, range(len(operand.axes)))
+            shape = [_element(builder, sizes, I64(place)) for place in range(len(operand.axes))]
         # The entry asks whether all sizes agree, but takes what is optional and has no elements for missing.
         for axis, size in zip(operand.axes, shape, strict=True):
             if operand.optional and axis != "...":
@@ -254,16 +255,16 @@ class Wrapper(PyCallWrapper):
         if self._lead is None:
             rows = cgutils.alloca_once_value(builder, I64(1))
             with cgutils.for_range(builder, lead) as loop:
-                builder.store(builder.mul(builder.load(rows), *_elements(builder, sizes, [loop.index])), rows)
+                builder.store(builder.mul(builder.load(rows), _element(builder, sizes, loop.index)), rows)
             self._lead = lead, sizes, builder.load(rows)
+            return self._lead[-1]
         first_lead, first_sizes, rows = self._lead
-        if sizes is not first_sizes:
-            self._go_on_if(builder.icmp_signed("==", lead, first_lead))
-            same = cgutils.alloca_once_value(builder, cgutils.true_bit)
-            with cgutils.for_range(builder, lead) as loop:
-                values = (*_elements(builder, sizes, [loop.index]), *_elements(builder, first_sizes, [loop.index]))
-                builder.store(builder.and_(builder.load(same), builder.icmp_signed("==", *values)), same)
-            self._go_on_if(builder.load(same))
+        self._go_on_if(builder.icmp_signed("==", lead, first_lead))
+        same = cgutils.alloca_once_value(builder, cgutils.true_bit)
+        with cgutils.for_range(builder, lead) as loop:
+            values = (_element(builder, vector, loop.index) for vector in (sizes, first_sizes))
+            builder.store(builder.and_(builder.load(same), builder.icmp_signed("==", *values)), same)
+        self._go_on_if(builder.load(same))
         return rows
 
     def _make(self, operand, obj, ty, result):
@@ -289,8 +290,8 @@ class Wrapper(PyCallWrapper):
             if axis == "...":
                 lead, sizes, _ = self._lead
                 with cgutils.for_range(builder, lead) as loop:
-                    size = _elements(builder, sizes, [loop.index])
-                    builder.store(*size, builder.gep(buffer, [builder.add(ndim, loop.index)]))
+                    size = _element(builder, sizes, loop.index)
+                    builder.store(size, builder.gep(buffer, [builder.add(ndim, loop.index)]))
                 ndim = builder.add(ndim, lead)
             else:
                 builder.store(self._sizes[axis], builder.gep(buffer, [ndim]))
@@ -311,7 +312,5 @@ def _leads(operand):
     return operand.axes[:1] == ("...",) and operand.axes.count("...") == 1
 
 
-def _elements(builder, vector, indices, start=None):
-    places = [index if isinstance(index, ir.Value) else I64(index) for index in indices]
-    places = places if start is None else [builder.add(start, place) for place in places]
-    return [builder.load(builder.gep(vector, [place])) for place in places]
+def _element(builder, vector, place):
+    return builder.load(builder.gep(vector, [place]))

@@ -227,9 +227,9 @@ def affine_vjp(dY, X, W, dX, dW, db, accumulate, threads):
 def affine_jvp(X, W, dX, dW, db, dY, threads):
     """dY[r, s] = Σ_k dX[r, k] W[s, k] + db[s] + Σ_k X[r, k] dW[s, k], a missing tangent being of size 0"""
     cuts = plan(dY, X.shape[1], flag(False), flag(False), flag(False), threads, WORKSPACE)
-    cuts_more = plan(dY, X.shape[1], flag(False), flag(False), flag(True), threads, WORKSPACE)
+    cuts_more = plan(dY, X.shape[1], flag(False), flag(False), flag(True), threads, WORKSPACE) if dW.size else cuts
     absent = absent_of_product(flag(False), flag(False), dY, cuts)
-    if dW.size and not absent:
+    if not absent:
         absent = absent_of_product(flag(False), flag(False), dY, cuts_more)
     if absent:
         return absent
