@@ -13,11 +13,13 @@ from functools import lru_cache
 import numpy as np
 
 from .kernels._signature import Signature
+from .kernels.copies import by_rows
 
 # What trying a kernel on unusual arguments can raise.
 UNUSUAL = (AttributeError, LookupError, MemoryError, TypeError, ValueError)
 
 _HALF, _SINGLE, _DOUBLE = np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64)
+_MANY = 2**15  # elements; a kernel that copies fewer would have to be compiled for a few microseconds
 NO_AXIS = object()  # for a function that has no such argument
 # The axis that kernels take, the second of a matrix. Asked for by identity, which costs nothing; another -1 takes
 # the longer way.
@@ -38,8 +40,15 @@ def call(function, kernel, signature, inputs, *options, out=None, accumulate=Non
     """Runs a kernel on any arguments: `inputs` by name; returns the result, or a tuple of several.
 
     `accumulate` is None where the function has no such argument; `options` follow the arrays, and where there is an
-    axis, how far apart its elements are.
+    axis, how far apart its elements are. What works element by element, or along an axis, on arrays in Fortran order
+    makes its result in that order, as NumPy does.
     """
+    if signature.inplace and _lie_by_columns([*inputs.values(), *([] if out is None else [out])], axis):
+        # The elements of the results are those of the transposes, which lie as kernels take them.
+        transposes, target = {name: array.T for name, array in inputs.items()}, None if out is None else out.T
+        given = {"out": target, "accumulate": accumulate, "axis": axis if axis is NO_AXIS else -1 - axis}
+        result = call(function, kernel, signature, transposes, *options, **given)
+        return result.T if out is None else out
     arrays, plan, dtype, compute, outs = check(function, signature, inputs, out, axis)
     results = [np.empty(shape, dtype) for shape in plan.results] if outs is None else outs
     direct = all(result.dtype == compute and result.flags.carray for result in results)
@@ -56,17 +65,24 @@ def call(function, kernel, signature, inputs, *options, out=None, accumulate=Non
             if accumulate:
                 np.add(result, target, out=result, casting="same_kind")
             else:
-                result[...] = target
+                assign(result, target)
     if len(results) > 1:
         return tuple(results)
     (result,) = results
     return result if result.ndim or out is not None else result[()]  # without axes a scalar, as in NumPy
 
 
+def _lie_by_columns(arrays, axis):
+    """Whether all are arrays of one shape, in Fortran order, that have this axis."""
+    shape = getattr(arrays[0], "shape", ())
+    has_axis = axis is NO_AXIS or (type(axis) is int and -len(shape) <= axis < len(shape))
+    return has_axis and all(type(a) is np.ndarray and a.shape == shape and a.flags.fnc for a in arrays)
+
+
 def plain_inputs(plan, arrays, dtype):
     """The arrays as kernels take them: floats in this dtype, integers in int64, None for what is missing."""
     return [
-        None if shape is None else _plain(arrays[name], np.int64 if operand.integer else dtype).reshape(shape)
+        None if shape is None else _plain(operand, arrays[name], np.int64 if operand.integer else dtype).reshape(shape)
         for operand, (name, shape) in zip(plan.signature.inputs, plan.inputs, strict=True)
     ]
 
@@ -101,10 +117,26 @@ def common_dtypes(arrays):
     return {2: (_HALF, _SINGLE), 4: (_SINGLE, _SINGLE), 8: (_DOUBLE, _DOUBLE)}[max(floats)]
 
 
-def _plain(array, dtype):
-    """The array as kernels take it: C-contiguous, aligned, of a native dtype."""
-    array = np.ascontiguousarray(array, dtype)
-    return array if array.flags.aligned else array.copy()
+def _plain(operand, array, dtype):
+    """The array as kernels take it: contiguous, aligned, of a native dtype."""
+    by_columns = operand.by_columns and array.ndim == 2 and array.flags.f_contiguous
+    if not by_columns and array.dtype == dtype and _is_turned(array):
+        return by_rows(array, None)
+    array = np.asarray(array, dtype, order="F" if by_columns else "C")
+    return array if array.flags.aligned else array.copy(order="K")
+
+
+def assign(result, plain):
+    """Copies an array that a kernel has written."""
+    if plain.dtype == result.dtype and _is_turned(result):
+        by_rows(plain.T, result.T)
+    else:
+        result[...] = plain
+
+
+def _is_turned(array):
+    """Whether this is a matrix by columns of so many elements that NumPy would copy it slowly."""
+    return array.ndim == 2 and array.size >= _MANY and array.flags.fnc and array.flags.aligned
 
 
 # --- shapes ----------------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ import operator
 
 import numpy as np
 
-from ._arguments import as_array, checked_outs, common_dtypes, plain_inputs, shape_plan
+from ._arguments import as_array, assign, checked_outs, common_dtypes, plain_inputs, shape_plan
 from .kernels import cross_entropy as kernels
 
 REDUCTIONS = {"none": kernels.NONE, "sum": kernels.SUM, "mean": kernels.MEAN}
@@ -81,7 +81,7 @@ def call_loss(function, family, inputs, given, options, gradients=False, dloss=N
     kernel(*ready, loss, *outputs, *options[:3], scale, reduction, *family.SETTINGS)
     for result, target in zip(results, targets, strict=True):
         if result is not target:
-            result[...] = target
+            assign(result, target)
     if reduction == kernels.NONE:
         loss = loss.reshape(lead)
     loss = reduced(loss.astype(dtype, copy=False), reduction)

@@ -2,7 +2,7 @@
 
 It does what `_arguments.py` does for Python: checks shapes and overlap, makes results, brings arrays into the form
 that kernels take, and calls the kernel by its symbol (`_linking.py`), to run serially: so the user's function compiles
-fast, and runs the very code that Python runs. Nothing is copied that lies as kernels take it: C-contiguous, aligned, of
+fast, and runs the very code that Python runs. Nothing is copied that lies as kernels take it: contiguous, aligned, of
 the dtype of the result.
 """
 
@@ -17,6 +17,7 @@ from numba.np import arrayobj
 
 from ._linking import link
 from ._lowering_errors import explained, leave_unless, set_error
+from .kernels._arrays import new_array
 from .kernels._wrapper import FROM_COMPILED
 
 _WORD = ir.IntType(64)
@@ -47,6 +48,17 @@ class _View:
 
     def pointer(self, context, builder, indices):
         return cgutils.get_item_pointer2(context, builder, self.struct.data, self.shape, self.strides, "A", indices)
+
+
+@dataclass
+class Plain:
+    """An array as kernels take it: where its elements lie; the memory of a copy that had to be made for it, a slot,
+    which holds null where the array itself is such, None where it is known to be; a bit that says whether it lies by
+    columns, None where it does not."""
+
+    data: Any
+    copy: Any = None
+    by_columns: Any = None
 
 
 class Call:
@@ -218,7 +230,7 @@ class Call:
 
     def _plain_inputs(self):
         return {
-            o.name: self._plain(self.inputs[o.name], types.int64 if o.integer else self.dtype)
+            o.name: self._plain(self.inputs[o.name], types.int64 if o.integer else self.dtype, o.by_columns)
             for o in self.takes
             if o.name in self.inputs
         }
@@ -233,24 +245,25 @@ class Call:
         for operand in signature.inputs + signature.outputs:
             dtype = types.int64 if operand.integer else self.dtype
             if operand.name in plain:
-                arrays.append(self._array(plain[operand.name][0], dtype, shape_of(operand, rows, self.sizes)))
+                arrays.append(self._array(plain[operand.name], dtype, shape_of(operand, rows, self.sizes)))
             else:
-                arrays.append(self._array(None, dtype, [_WORD(0)] * len(operand.axes)))
+                nothing = Plain(cgutils.get_null_value(self.context.get_data_type(dtype).as_pointer()))
+                arrays.append(self._array(nothing, dtype, [_WORD(0)] * len(operand.axes)))
         return arrays
 
     def _hand_back(self, results, plain):
         """Copies to the user's outputs what was computed beside them."""
         for name, view in results.items():
-            data, copy = plain[name]
+            copy = plain[name].copy
             if copy is not None:
                 with self.builder.if_then(cgutils.is_not_null(self.builder, self.builder.load(copy))):
                     ty = types.Array(self.dtype, len(view.shape), "C")
-                    self._assign(view, self._view(ty, self._array(data, self.dtype, view.shape)))
+                    self._assign(view, self._view(ty, self._array(plain[name], self.dtype, view.shape)))
 
     def _release(self, plain):
-        for _, copy in plain.values():
-            if copy is not None:
-                self.context.nrt.decref(self.builder, _MEMORY, self.builder.load(copy))
+        for array in plain.values():
+            if array.copy is not None:
+                self.context.nrt.decref(self.builder, _MEMORY, self.builder.load(array.copy))
 
     def _result(self, result_type):
         if self.outs:
@@ -278,26 +291,34 @@ class Call:
         self.context.nrt.decref(self.builder, view.type, value)
         return scalar
 
-    def _plain(self, view, dtype):
-        """Where the elements lie in C order, aligned, in the dtype of the kernel, and the memory of a copy that had to
-        be made for it: a slot, which holds null where the array itself is such; None where it is known to be."""
+    def _plain(self, view, dtype, may_lie_by_columns=False):
+        """The array as kernels take it."""
         context, builder = self.context, self.builder
         same = view.type.dtype == dtype and view.type.aligned
         if same and view.type.layout == "C":
-            return view.struct.data, None
+            return Plain(view.struct.data)
         pointer = context.get_data_type(dtype).as_pointer()
         data = cgutils.alloca_once_value(builder, builder.bitcast(view.struct.data, pointer))
         copy = cgutils.alloca_once(builder, context.get_value_type(_MEMORY), zfill=True)
-        contiguous, expected = _TRUE if same else _FALSE, view.struct.itemsize
-        for size, stride in zip(reversed(view.shape), reversed(view.strides), strict=True):
-            here = builder.or_(builder.icmp_signed("==", stride, expected), builder.icmp_signed("==", size, _WORD(1)))
-            contiguous, expected = builder.and_(contiguous, here), builder.mul(expected, size)
+        contiguous, by_columns = (_TRUE if same else _FALSE), None
+        contiguous = builder.and_(contiguous, self._lies_along(view, reversed))
+        if may_lie_by_columns and same and len(view.shape) == 2:
+            by_columns = builder.and_(builder.not_(contiguous), self._lies_along(view, iter))
+            contiguous = builder.or_(contiguous, by_columns)
         with builder.if_then(builder.not_(contiguous)):
             other = self._empty(view.shape, dtype)
             self._assign(other, view)
             builder.store(other.struct.data, data)
             builder.store(other.struct.meminfo, copy)
-        return builder.load(data), copy
+        return Plain(builder.load(data), copy, by_columns)
+
+    def _lies_along(self, view, order):
+        """Whether elements are next to each other along the axes in this order, from the innermost."""
+        builder, answer, expected = self.builder, _TRUE, view.struct.itemsize
+        for size, stride in zip(order(view.shape), order(view.strides), strict=True):
+            here = builder.or_(builder.icmp_signed("==", stride, expected), builder.icmp_signed("==", size, _WORD(1)))
+            answer, expected = builder.and_(answer, here), builder.mul(expected, size)
+        return answer
 
     def _assign(self, target, source):
         """Copies every element."""
@@ -307,24 +328,10 @@ class Call:
             value = context.cast(builder, value, source.type.dtype, target.type.dtype)
             arrayobj.store_item(context, builder, target.type, value, target.pointer(context, builder, indices))
 
-    def _array(self, data, dtype, shape):
-        """A C-contiguous array, which keeps nothing alive; without data, of no elements."""
-        context, builder = self.context, self.builder
+    def _array(self, plain, dtype, shape):
+        """A contiguous array, which keeps nothing alive."""
         ty = types.Array(dtype, len(shape), "C")
-        struct = context.make_array(ty)(context, builder)
-        itemsize = _WORD(dtype.bitwidth // 8)
-        strides = [itemsize]
-        for size in reversed(shape[1:]):
-            strides.insert(0, builder.mul(strides[0], size))
-        arrayobj.populate_array(
-            struct,
-            data=cgutils.get_null_value(struct.data.type) if data is None else data,
-            shape=shape,
-            strides=strides[: len(shape)],
-            itemsize=itemsize,
-            meminfo=None,
-        )
-        return struct._getvalue()
+        return new_array(self.context, self.builder, ty, plain.data, shape, plain.by_columns)
 
     def _call_kernel(self, kernel, dtype, arrays, options):
         context, builder = self.context, self.builder

@@ -10,7 +10,7 @@ from numba.core.typing.templates import signature
 from numba.np import arrayobj
 
 from ._losses import REDUCTIONS
-from ._lowering import Call
+from ._lowering import Call, Plain
 from .kernels import cross_entropy
 
 _WORD, _DOUBLE = ir.IntType(64), ir.DoubleType()
@@ -49,7 +49,7 @@ class LossCall(Call):
         results = self._results() if self.has_gradient else {}
         of_results = self._plain_results(results)
         loss = self._empty(self.lead)
-        arrays = plain | of_results | {"loss": (loss.struct.data, None)}
+        arrays = plain | of_results | {"loss": Plain(loss.struct.data)}
         if not self.by_index:
             self._with_weights(self.kernels.of_probabilities, arrays)
         elif isinstance(self.given["label_smoothing"][0], types.Omitted):
@@ -77,7 +77,7 @@ class LossCall(Call):
         with cgutils.for_range(self.builder, self.sizes["k"]) as loop:
             one = self.context.get_constant(self.dtype, 1)
             self.builder.store(one, self.builder.gep(weights.struct.data, [loop.index]))
-        self._run_kernel(kernel, arrays | {"weight": (weights.struct.data, None)})
+        self._run_kernel(kernel, arrays | {"weight": Plain(weights.struct.data)})
         self.context.nrt.decref(self.builder, weights.type, weights.struct._getvalue())
 
     def _run_kernel(self, kernel, arrays):
@@ -140,9 +140,9 @@ class LossCall(Call):
         context, builder = self.context, self.builder
         tolerance = math.sqrt(np.finfo(str(self.inputs["target"].type.dtype)).eps)
         wrong = self._empty(self.lead)
-        arrays = self._arrays(cross_entropy.DISTRIBUTIONS, plain | {"wrong": (wrong.struct.data, None)})
+        arrays = self._arrays(cross_entropy.DISTRIBUTIONS, plain | {"wrong": Plain(wrong.struct.data)})
         self._call_kernel(cross_entropy.distributions, self.dtype, arrays, [_DOUBLE(tolerance)])
-        right = self._ask(_are_zero, [self._vector({"wrong": (wrong.struct.data, None)}, "wrong")])
+        right = self._ask(_are_zero, [self._vector({"wrong": Plain(wrong.struct.data)}, "wrong")])
         context.nrt.decref(builder, wrong.type, wrong.struct._getvalue())
         return right
 
@@ -150,7 +150,7 @@ class LossCall(Call):
         """(type, value) of an array of the leading axes or of a weight of classes, seen as one axis."""
         dtype = types.int64 if name == "target" else self.dtype
         size = self.sizes["k"] if name == "weight" else self._rows()
-        return types.Array(dtype, 1, "C"), self._array(plain[name][0], dtype, [size])
+        return types.Array(dtype, 1, "C"), self._array(plain[name], dtype, [size])
 
     def _ask(self, question, arguments):
         """What a function in Python says of arguments, as a bit."""

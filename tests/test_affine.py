@@ -74,6 +74,28 @@ def test_long_sums(dtype, seed, data):
     check([fg.affine(X, W)], [reference.affine(*wide(X, W))], [reference.affine(*absolute[1:])], max(n, d, m), dtype)
 
 
+@given(dtypes, st.permutations(["n", "d", "m"]), seeds, st.booleans(), st.data())
+def test_how_matrices_lie_changes_no_bit(dtype, order, seed, accumulate, data):
+    """By rows or by columns, each as it is and beside each; few rows, long sums, and rows that meet in the caches."""
+    drawn = data.draw(st.tuples(long_sizes(), st.one_of(sizes(), st.sampled_from([1024, 1300])), sizes(33)))
+    size, rng = dict(zip(order, drawn, strict=True)), np.random.default_rng(seed)
+    n, d, m = size["n"], size["d"], size["m"]
+    X, W, b, dY = (rng.standard_normal(shape).astype(dtype) for shape in ((n, d), (m, d), (m,), (n, m)))
+    target = rng.integers(0, m, n) if m else np.full(n, -100)
+
+    def gradients(dY, X, W):
+        dX, dW = np.ones((n, d), dtype), np.ones((m, d), dtype)
+        fg.affine_dx(dY, W, out=dX, accumulate=accumulate)
+        fg.affine_dw(dY, X, out=dW, accumulate=accumulate)
+        _, of_loss = fg.linear_cross_entropy_value_and_grad(X, W, b, target)
+        return fg.affine(X, W, b), dX, dW, *fg.affine_vjp(dY, X, W), *of_loss
+
+    expected = gradients(dY, X, W)
+    for layouts in itertools.product((np.ascontiguousarray, np.asfortranarray), repeat=3):
+        laid_out = [layout(array) for layout, array in zip(layouts, (dY, X, W), strict=True)]
+        assert_same_bits(gradients(*laid_out), expected)
+
+
 @given(problems(most=17))
 def test_is_the_contraction_of_the_derivation(problem):
     """∂J/∂X_ij = Σ_r Σ_s dY_rs W_sj δ_ir and its like for W and b, written as they stand."""

@@ -1,5 +1,7 @@
 """Matrix products in their workspace: right in every cut, and no write outside of what a task was given."""
 
+from itertools import product as product_of
+
 import numba
 import numpy as np
 import pytest
@@ -7,18 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from problems import DTYPES, assert_same_bits, assert_within, long_sizes, seeds, sizes, tolerance
 
+from fastgrad.kernels._by_rows import FEW_ROWS
 from fastgrad.kernels._plan import WORKSPACE, plan, workspaces
 from fastgrad.kernels._product import PRODUCT_PARTS, count_anew, product
-from fastgrad.kernels._thin import CACHE_WAY, FEW_ROWS
+from fastgrad.kernels._thin import CACHE_WAY
+from fastgrad.kernels._tile import SUMS
 
 _GUARD = 4096  # elements on either side
 
 
 @numba.njit
-def run(A, a_by_rows, B, b_by_rows, C, bias, accumulate, threads, backwards):
+def run(A, a_by_rows, B, b_by_rows, sums, C, bias, accumulate, threads, backwards):
     """Every task of C (+)= A B + bias one after the other, in any order that workers may finish them in, each in the
     same workspace, which is returned with where guards begin: before and behind the room of a worker."""
-    cuts = plan(C, A.shape[0] if a_by_rows else A.shape[1], a_by_rows, b_by_rows, accumulate, threads, WORKSPACE)
+    cuts = plan(C, A.shape[0] if a_by_rows else A.shape[1], sums, a_by_rows, b_by_rows, accumulate, threads, WORKSPACE)
     size, start, _ = workspaces(cuts[1:3], 1, C)
     work = np.full(size + 2 * _GUARD, C.dtype.type(7))
     count_anew(work)
@@ -32,8 +36,8 @@ def run(A, a_by_rows, B, b_by_rows, C, bias, accumulate, threads, backwards):
 
 
 @numba.njit
-def bytes_of_workspace(C, K, a_by_rows, b_by_rows, threads):
-    cuts = plan(C, K, a_by_rows, b_by_rows, False, threads, WORKSPACE)
+def bytes_of_workspace(C, K, sums, a_by_rows, b_by_rows, threads):
+    cuts = plan(C, K, sums, a_by_rows, b_by_rows, False, threads, WORKSPACE)
     return workspaces(cuts[1:3], min(threads, cuts[0]), C)[0] * C.itemsize
 
 
@@ -47,9 +51,9 @@ def test_no_workspace_is_larger_than_it_may_be(dtype, threads):
     shapes += [tuple(np.exp2(rng.uniform(4, 12.5, 3)).astype(int)) for _ in range(500)]
     for m, n, K in shapes:
         for shape in ((m, n), (n, m)):
-            for a_by_rows, b_by_rows in ((False, False), (False, True), (True, True)):
+            for sums, a_by_rows, b_by_rows in product_of((1, SUMS), (False, True), (False, True)):
                 C = np.empty(shape, dtype)
-                assert bytes_of_workspace(C, K, a_by_rows, b_by_rows, threads) <= 2**24, (shape, K)
+                assert bytes_of_workspace(C, K, sums, a_by_rows, b_by_rows, threads) <= 2**24, (shape, K)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -65,13 +69,14 @@ def test_no_workspace_is_larger_than_it_may_be(dtype, threads):
     threads=st.integers(1, 4),
     a_by_rows=st.booleans(),
     b_by_rows=st.booleans(),
+    sums=st.sampled_from([1, SUMS]),
     with_bias=st.booleans(),
     accumulate=st.booleans(),
     backwards=st.booleans(),
     seed=seeds,
 )
 def test_a_task_stays_in_its_workspace(
-    dtype, shape, K, threads, a_by_rows, b_by_rows, with_bias, accumulate, backwards, seed
+    dtype, shape, K, threads, a_by_rows, b_by_rows, sums, with_bias, accumulate, backwards, seed
 ):
     for part in PRODUCT_PARTS:
         part.link(dtype)
@@ -87,7 +92,7 @@ def test_a_task_stays_in_its_workspace(
     size_of_terms = abs(A).astype(float) @ abs(B).astype(float) + abs(shift) + (abs(C) if accumulate else 0)
     given_A = np.ascontiguousarray(A.T) if a_by_rows else A
     given_B = B if b_by_rows else np.ascontiguousarray(B.T)
-    work, before, behind = run(given_A, a_by_rows, given_B, b_by_rows, C, bias, accumulate, threads, backwards)
+    work, before, behind = run(given_A, a_by_rows, given_B, b_by_rows, sums, C, bias, accumulate, threads, backwards)
     assert (work[before : before + _GUARD] == 7).all()
     assert (work[behind:] == 7).all()
     assert (around_C[:_GUARD] == 7).all()
@@ -111,7 +116,7 @@ def test_few_terms_have_the_same_bits_wherever_a_row_begins(dtype, terms):
             for offset, threads in ((0, 2), (1, 1), (4, 1), (7, 2), (15, 2)):
                 around_C = np.full(rows * columns + 2 * _GUARD, dtype(7))
                 C = around_C[_GUARD + offset : _GUARD + offset + few.size].reshape(few.shape)
-                run(A, False, B, True, C, bias, False, threads, False)
+                run(A, False, B, True, 1, C, bias, False, threads, False)
                 assert_same_bits(C, few)
                 assert (around_C[: _GUARD + offset] == 7).all()
                 assert (around_C[_GUARD + offset + few.size :] == 7).all()
@@ -119,7 +124,7 @@ def test_few_terms_have_the_same_bits_wherever_a_row_begins(dtype, terms):
 
 def _product(A, B, bias):
     C = np.empty((len(A), len(bias)), A.dtype)
-    run(A, False, np.ascontiguousarray(B), True, C, bias, False, 1, False)
+    run(A, False, np.ascontiguousarray(B), True, 1, C, bias, False, 1, False)
     return C
 
 
@@ -136,12 +141,12 @@ def test_a_few_more_rows_than_a_tile_have_the_bits_that_each_has_alone(dtype, ro
         A = rng.standard_normal((terms, rows) if a_by_rows else (rows, terms)).astype(dtype)
         together, alone = np.empty((rows, columns), dtype), np.empty((1, columns), dtype)
         for threads in (1, 2):
-            work, before, behind = run(A, a_by_rows, B, True, together, nothing, False, threads, threads > 1)
+            work, before, behind = run(A, a_by_rows, B, True, 1, together, nothing, False, threads, threads > 1)
             assert (work[before : before + _GUARD] == 7).all()
             assert (work[behind:] == 7).all()
             for i in range(rows):
                 row = A[:, i : i + 1] if a_by_rows else A[i : i + 1]
-                run(np.ascontiguousarray(row), a_by_rows, B, True, alone, nothing, False, 1, False)
+                run(np.ascontiguousarray(row), a_by_rows, B, True, 1, alone, nothing, False, 1, False)
                 assert_same_bits(together[i], alone[0])
 
 
@@ -164,10 +169,10 @@ def test_blocks_of_a_long_sum_are_added_in_their_order(dtype, shape, K, threads,
     rng, (rows, columns) = np.random.default_rng(seed), shape
     A, B = rng.standard_normal((K, rows)).astype(dtype), rng.standard_normal((K, columns)).astype(dtype)
     one_by_one, backwards = np.empty((2, rows, columns), dtype)
-    run(A, True, B, True, one_by_one, B[0, :0], False, 1, False)
-    run(A, True, B, True, backwards, B[0, :0], False, threads, True)
+    run(A, True, B, True, 1, one_by_one, B[0, :0], False, 1, False)
+    run(A, True, B, True, 1, backwards, B[0, :0], False, threads, True)
     assert_same_bits(one_by_one, backwards)
     beside_others = np.empty((3 * rows, columns), dtype)
-    run(np.tile(A, 3), True, B, True, beside_others, B[0, :0], False, 1, False)
+    run(np.tile(A, 3), True, B, True, 1, beside_others, B[0, :0], False, 1, False)
     assert_same_bits(beside_others[:rows], one_by_one)
     assert_within(one_by_one, A.T.astype(float) @ B.astype(float), tolerance(dtype, K) * (abs(A).T @ abs(B)))

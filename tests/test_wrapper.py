@@ -11,7 +11,7 @@ from problems import LAYOUTS, assert_same_bits
 from test_rules import as_given, as_tuple, every_function
 
 import fastgrad as fg
-from fastgrad.kernels import activations, affine, cross_entropy, softmax
+from fastgrad.kernels import activations, affine, cross_entropy, linear_cross_entropy, softmax
 from fastgrad.kernels._jit import DTYPES
 from fastgrad.kernels._wrapper import MISFIT, NOT_PLAIN, ArrayFields, DtypeFields, RefusedError
 
@@ -79,6 +79,29 @@ def test_leading_axes_have_to_be_the_same(dtype):
     assert refused(affine.affine_dx, np.ones((6, 4), dtype), W[0], None, False) == NOT_PLAIN
     assert refused(affine.affine_dx, np.ones((6, 4), dtype), W[None], None, False) == NOT_PLAIN
     assert refused(affine.affine_dx, np.ones((6, 3), dtype), W, None, False) == MISFIT
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_matrices_by_columns(dtype):
+    """Are taken as they lie, where the signature says so; not more axes, nor rows that lie apart, nor as outputs."""
+    rng = np.random.default_rng(0)
+    dY, X, W = (rng.standard_normal(shape).astype(dtype) for shape in ((6, 4), (6, 5), (4, 5)))
+    target = rng.integers(0, 4, 6)
+    X_F, W_F = map(np.asfortranarray, (X, W))
+    options = -100, 0.0, 0.0, 1.0, cross_entropy.MEAN, *linear_cross_entropy.SETTINGS
+    rest = None, target, None, None, None, None, None, None, None, *options
+    expected = fg.affine(X, W), fg.affine_vjp(dY, X, W), fg.linear_cross_entropy(X, W, None, target)
+    assert_same_bits(affine.affine[dtype](X_F, W_F, None, None, False), expected[0])
+    assert_same_bits(affine.affine_vjp[dtype](dY, X_F, W.T.copy().T, None, None, None, False), expected[1])
+    linear_cross_entropy.of_indices(X, W_F, *rest)  # compiled and linked
+    loss, *_ = linear_cross_entropy.of_indices[np.dtype(dtype)](X, W_F, *rest)
+    assert loss[0] == expected[2]
+    assert refused(linear_cross_entropy.of_indices[np.dtype(dtype)], X_F, W, *rest) == NOT_PLAIN
+    other = np.asfortranarray(rng.standard_normal((2, 3, 5)).astype(dtype))
+    assert_same_bits(fg.affine(other, W), fg.affine(other.copy(order="C"), W))
+    for wrong in (other, np.repeat(X_F, 2, axis=0)[::2], X_F[::-1]):
+        assert refused(affine.affine[dtype], wrong, W, None, None, False) == NOT_PLAIN
+    assert refused(affine.affine[dtype], X, W, None, np.asfortranarray(dY), False) == NOT_PLAIN
 
 
 class Subclass(np.ndarray):

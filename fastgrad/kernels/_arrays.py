@@ -34,13 +34,18 @@ compact = _mark(
 separate = _mark("noinline", "This function is not copied into those that call it, which would take long to compile.")
 
 
-def new_array(context, builder, array, data, shape):
-    """A contiguous array of this type and shape at `data`, which keeps nothing alive."""
+def new_array(context, builder, array, data, shape, by_columns=None):
+    """A contiguous array of this type and shape at `data`, which keeps nothing alive; of a matrix, a bit may say that
+    it lies by columns."""
     itemsize = I64(array.dtype.bitwidth // 8)
-    strides, count = [itemsize], shape[-1]
-    for size in reversed(shape[:-1]):
-        strides.insert(0, builder.mul(strides[0], shape[-1]))
+    strides, count = [itemsize], shape[0]
+    for size in reversed(shape[1:]):
+        strides.insert(0, builder.mul(strides[0], size))
         count = builder.mul(count, size)
+    if by_columns is not None:
+        other_strides = itemsize, builder.mul(itemsize, shape[0])
+        pairs = zip(other_strides, strides, strict=True)
+        strides = [builder.select(by_columns, other, stride) for other, stride in pairs]
     fields = {
         "data": builder.bitcast(data, context.get_data_type(array.dtype).as_pointer()),
         "nitems": count,
@@ -64,6 +69,35 @@ def flat(typingctx, array):
         return new_array(context, builder, vector, data, [size])
 
     return vector(array), codegen
+
+
+@intrinsic
+def by_columns(typingctx, matrix):
+    """Whether a matrix that is contiguous lies in memory column by column."""
+
+    def codegen(context, builder, sig, args):
+        if matrix.layout == "C":
+            return cgutils.false_bit
+        down, along = field(context, builder, matrix, args[0], "strides")
+        return builder.icmp_signed("<", down, along)
+
+    return types.boolean(matrix), codegen
+
+
+@intrinsic
+def as_it_lies(typingctx, matrix):
+    """A matrix of the rows of this one, or of its columns where it lies by columns; it keeps nothing alive."""
+    rows = types.Array(matrix.dtype, 2, "C")
+
+    def codegen(context, builder, sig, args):
+        if matrix.layout == "C":
+            return args[0]
+        data, shape, strides = (field(context, builder, matrix, args[0], name) for name in ("data", "shape", "strides"))
+        turned = builder.icmp_signed("<", *strides)
+        shape = [builder.select(turned, *pair) for pair in (reversed(shape), shape)]
+        return new_array(context, builder, rows, data, shape)
+
+    return rows(matrix), codegen
 
 
 @intrinsic

@@ -6,12 +6,12 @@ The order of summation is that of `_product.py`.
 import numpy as np
 
 from ._arrays import compact, flat
+from ._by_rows import FEW_ROWS
 from ._jit import device, inlined
 from ._loads import load_masked, past_line, store
 from ._pack import ceil_div, finish, pack, terms_of_block
 from ._panels import MEDIUM, NARROW, ROWS_AHEAD, TILE, block_of_tile
 from ._simd import first, lanes, splat
-from ._thin import FEW_ROWS
 from ._tile import (
     TILE_ROWS,
     TILE_VECS,

@@ -119,8 +119,9 @@ class Kernel(dict):
     """What Python calls, by dtype: `kernel[dtype](*arguments)` runs the loop nest, or raises an error and has touched
     nothing.
 
-    The arguments are those of the loop nest but the last. All arrays are plain: C-contiguous, aligned, native, of this
-    dtype (int64 for integers), outputs writeable; for leading axes `...` there may be any number. An optional input
+    The arguments are those of the loop nest but the last. All arrays are plain: C-contiguous (or, where the signature
+    says so, matrices by columns), aligned, native, of this dtype (int64 for integers), outputs writeable; for leading
+    axes `...` there may be any number. An optional input
     that is missing is None; an output that is None is made, and an optional one that is False is left out. Returned is
     the output, or the tuple of outputs.
     """
@@ -183,5 +184,7 @@ def _with_arguments(count, function):
 def _types(signature, options, dtype):
     """What a binary takes, for Numba's type of the elements."""
     operands = signature.inputs + signature.outputs
-    arrays = [types.Array(types.int64 if o.integer else dtype, len(o.axes), "C") for o in operands]
+    arrays = [
+        types.Array(types.int64 if o.integer else dtype, len(o.axes), "A" if o.by_columns else "C") for o in operands
+    ]
     return (*arrays, *(argument_type(kind, dtype) for kind in options), types.int64)

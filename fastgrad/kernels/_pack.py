@@ -56,15 +56,25 @@ def _terms_at(at, k, sums, each, width):
     return *few, _term_at(at, k + 2, sums, each, width), _term_at(at, k + 3, sums, each, width)
 
 
+@inlined
+def _spread(shape, source, place, stride, terms, sums, each, work, to, width, apart):
+    """Rows of a source over as many panels as the shape has rows"""
+    for s in range(sums):
+        at = to + s * each
+        for k in range(s, terms, sums):
+            tile_store(tile_load(source, place + k * stride, width, shape), work, at, apart)
+            at += width
+
+
 @device
 def pack(source, by_rows, start, count, k0, terms, sums, width, work, at):
     """Panels of `width`, the one of i at work[at + i // width · apart:]: each holds, row after row of `width` elements,
     source[k0 + k, start + i] (by_rows) or source[start + i, k0 + k] for i < count; first the terms k of the first of so
     many sums, then those of the second.
 
-    Whole vectors are copied: what spills over the end of a row of a panel is overwritten by the next. By rows, of one
-    sum, four panels at a time: one alone touches too little of each row (half the speed where rows are 4096 bytes
-    apart), all at once are too many streams of writes (as slow).
+    Whole vectors are copied: what spills over the end of a row of a panel is overwritten by the next. By rows, four
+    panels at a time: one alone touches too little of each row (half the speed where rows are 4096 bytes apart), all at
+    once are too many streams of writes (as slow).
     """
     compact()
     L, stride = lanes(source), source.shape[1]
@@ -76,25 +86,23 @@ def pack(source, by_rows, start, count, k0, terms, sums, width, work, at):
         vectors, last = ceil_div(width, L) * L, (_GROUP - 1) * width
         while q + last < count and start + q + last + vectors <= stride:
             place, to = k0 * stride + start + q, at + q // width * apart
+            args = source, place, stride, terms, sums, each, work, to, width, apart
             if width <= TURNED:
-                for k in range(terms):
-                    spread = tile_load(source, place + k * stride, width, _SPREAD_SLIM)
-                    tile_store(spread, work, to + k * width, apart)
+                _spread(_SPREAD_SLIM, *args)
             elif width <= L:
-                for k in range(terms):
-                    spread = tile_load(source, place + k * stride, width, _SPREAD_NARROW)
-                    tile_store(spread, work, to + k * width, apart)
+                _spread(_SPREAD_NARROW, *args)
             else:
-                for k in range(terms):
-                    spread = tile_load(source, place + k * stride, width, _SPREAD_WIDE)
-                    tile_store(spread, work, to + k * width, apart)
+                _spread(_SPREAD_WIDE, *args)
             q += _GROUP * width
         for rest in range(q, count, width):
             to = at + rest // width * apart
             for p in range(0, min(width, count - rest), L):
                 inside = first(source, count - rest - p)
-                for k in range(terms):
-                    store(work, to + k * width + p, load_masked(source, (k0 + k, start + rest + p), inside, zeros))
+                for s in range(sums):
+                    at_k = to + s * each + p
+                    for k in range(s, terms, sums):
+                        store(work, at_k, load_masked(source, (k0 + k, start + rest + p), inside, zeros))
+                        at_k += width
     else:
         step, next_to = min(width, TURNED), width if sums > 1 else SUMS * width
         # What is left of a vector repeats the last row: what memory held before may be subnormal, which takes long.

@@ -3,10 +3,10 @@
 import numpy as np
 
 from ._arrays import compact
+from ._by_rows import FEW_ROWS, ahead_in_place
 from ._jit import device, inlined
 from ._pack import finish
 from ._simd import lanes
-from ._thin import FEW_ROWS, ahead_in_place
 from ._tile import (
     SUMS,
     TILE_ROWS,
@@ -44,13 +44,14 @@ def block_of_tile(shape, A, a, hop_a, next_sum, apart, rows, B, b, stride, ahead
     """
     width, hop_b = tile_width(shape, B), sums * stride
     panel = HIGH_PANEL if tile_rows(shape) > TILE_ROWS else TILE_ROWS
+    padded = hop_a == panel and (sums == 1 or next_sum > panel)  # not, where A has two rows and lies by columns
     places, acc, stop = tile_places(shape, A, a, apart, rows), tile_zeros(B, shape), b + terms * stride
     # Two terms a turn: a fifth fewer instructions. A core takes as long with more, but not one that it shares: 512³
     # took a quarter longer there, 200³ a third. Four gain no more. In one loop for all, all take 4 to 6 % longer: LLVM
     # has one address for all rows of A, or one number that steps them, if it knows how far the next term is.
     for s in range(sums):
         for_a, for_b, last, acc = s * next_sum, b + s * stride, stop - hop_b, tile_zeros(B, shape)
-        if apart == 1 and (hop_a == panel or rows >= tile_rows(shape)):
+        if apart == 1 and (padded or rows >= tile_rows(shape)):
             while for_b < last:
                 tile_prefetch(shape, B, for_b + ahead)
                 acc = tile_rank1(acc, A, a + for_a, None, rows, B, for_b)

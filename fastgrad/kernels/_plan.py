@@ -5,13 +5,14 @@ from math import gcd
 import numpy as np
 
 from ._arrays import compact
+from ._by_rows import FEW_ROWS, MORE_ROWS
 from ._few import WHOLE, are_few_columns
 from ._high import HIGH_ROWS, high_plan
 from ._jit import device, inlined
 from ._pack import ceil_div, sum_apart, terms_of_block
 from ._simd import lanes
 from ._tall import is_tall, tall_plan
-from ._thin import FEW_ROWS, MORE_ROWS, meet, thin_plan
+from ._thin import meet, thin_plan
 from ._tile import BLOCK, SUMS, TILE_ROWS, TILE_VECS
 from ._vec import VECTOR_BYTES
 
@@ -90,47 +91,60 @@ def _large_plan(m, n, L, itemsize, threads, workspace):
 
 
 @device
-def sums_of_block(a_by_rows, b_by_rows, n, K, itemsize):
-    """How many sums side by side a block of K terms is, for n columns.
+def _is_half(n, itemsize):
+    """Whether so many columns are half a vector or less."""
+    return n * itemsize <= VECTOR_BYTES // 2
+
+
+@device
+def sums_along(C, K):
+    """How many sums side by side a block of the K terms is, of products whose factors lie along the sum, in C order.
 
     Columns of half a vector or less leave so many lanes idle that dots, which compute two at a time, pay for fewer
     terms: 9077 × 24 × 1 takes 0.43 of the time.
     """
-    half = n * itemsize <= VECTOR_BYTES // 2
-    along = not a_by_rows and (n <= FEW_COLUMNS or half or not b_by_rows)
-    most = np.intp(FEW_TERMS_BY_COLUMNS)
-    if half:
+    n, itemsize, most = C.shape[1], C.itemsize, np.intp(FEW_TERMS_BY_COLUMNS)
+    if _is_half(n, itemsize):
         most = 3 * (1 + (n if n == 1 else ceil_div(n, 2) * 2)) * itemsize // 4
-    return np.intp(SUMS if along and most < K else 1)
+    return np.intp(SUMS if most < K else 1)
 
 
 @device
-def is_turned(a_by_rows, b_by_rows, m, n, K, itemsize):
+def sums_across(C, K):
+    """The same where the second factor lies across: a few columns of it are turned."""
+    few = C.shape[1] <= FEW_COLUMNS or _is_half(C.shape[1], C.itemsize)
+    return sums_along(C, K) if few else np.intp(1)
+
+
+@device
+def is_turned(a_by_rows, b_by_rows, sums, m, n, itemsize):
     """Whether Cᵀ is computed in place of C: few columns leave most lanes idle."""
-    if a_by_rows and b_by_rows:
+    if a_by_rows == (sums > 1):  # dots lie along the sum, and nothing else does
+        return False
+    if a_by_rows:
         return n <= TILE_ROWS and n < m
-    if b_by_rows or a_by_rows:
-        return b_by_rows and sums_of_block(a_by_rows, b_by_rows, n, K, itemsize) > 1
+    if b_by_rows and (n <= FEW_COLUMNS or _is_half(n, itemsize)):
+        return True
     # Vectors, or nearly, are as good: 7 or 8 columns of float64, where there are no dots of eight rows.
     fill = TILE_VECS == 1 and (n + 1) % (VECTOR_BYTES // itemsize) <= 1
-    return n <= DOTS_COLUMNS and n < m and not fill and sums_of_block(a_by_rows, b_by_rows, n, K, itemsize) > 1
+    return n <= DOTS_COLUMNS and n < m and not fill
 
 
 @device
-def is_thin(a_by_rows, b_by_rows, m, n, K, itemsize):
+def is_thin(a_by_rows, b_by_rows, sums, m, n, K, itemsize):
     """Whether a product is one of `_thin.py`."""
-    if b_by_rows:
-        few = m <= TILE_ROWS and not are_few_terms(b_by_rows, m, n, K, itemsize, False)
+    if sums > 1:
+        few = m <= (TILE_ROWS if b_by_rows else DOTS_ROWS)
     else:
-        few = m <= DOTS_ROWS and (a_by_rows or sums_of_block(a_by_rows, b_by_rows, n, K, itemsize) > 1)
-    return few or is_turned(a_by_rows, b_by_rows, m, n, K, itemsize)
+        few = m <= TILE_ROWS and not are_few_terms(b_by_rows, m, n, K, itemsize, False)
+    return few or is_turned(a_by_rows, b_by_rows, sums, m, n, itemsize)
 
 
 @device
-def is_high(b_by_rows, m, n, K, itemsize):
+def is_high(b_by_rows, sums, m, n, K, itemsize):
     """Whether a product that is neither tall nor thin is one of `_high.py`."""
     few = n * itemsize < _LEAST_OF_HIGH or n * itemsize == TILE_VECS * VECTOR_BYTES
-    if not b_by_rows or m <= TILE_ROWS or m > HIGH_ROWS or few:
+    if not b_by_rows or sums > 1 or m <= TILE_ROWS or m > HIGH_ROWS or few:
         return False
     return not are_few_terms(b_by_rows, m, n, K, itemsize, meet(n, itemsize))
 
@@ -156,12 +170,12 @@ def are_few_terms(b_by_rows, m, n, K, itemsize, met):
 
 
 @device
-def _is_cut_by_rows(b_by_rows, m, n, K, itemsize, threads, workspace):
+def _is_cut_by_rows(b_by_rows, sums, m, n, K, itemsize, threads, workspace):
     """Whether a product is written so fast that each thread is given whole rows of it: of half of each row, CPUs fetch
     the beginning of the other half, which another core has just written. dW of 1 × 1000 × 1000 takes 0.45 of the time.
     """
     panels = (K + 1) * n * itemsize
-    fits = panels <= WHOLE and 2 * panels * threads <= workspace
+    fits = sums == 1 and panels <= WHOLE and 2 * panels * threads <= workspace
     return fits and m >= _TALL_ENOUGH * threads and are_few_terms(b_by_rows, m, n, K, itemsize, meet(n, itemsize))
 
 
@@ -175,11 +189,11 @@ def is_unpacked(b_by_rows, m, n, K, itemsize):
 
 
 @device
-def _kind(b_by_rows, rows, columns, last, n, K, C, accumulate):
+def _kind(b_by_rows, sums, rows, columns, last, n, K, C, accumulate):
     """The kind of a task that is neither thin nor high, or 0 for blocks of terms. It has so many rows, and so many
     columns, or those of the last one, of n in all."""
     met = meet(n, C.itemsize)
-    if not accumulate and are_few_terms(b_by_rows, rows, columns, K, C.itemsize, met):
+    if sums == 1 and not accumulate and are_few_terms(b_by_rows, rows, columns, K, C.itemsize, met):
         if are_few_terms(b_by_rows, rows, last, K, C.itemsize, met):
             return np.intp(FEW_TERMS_KIND)
     few = are_few_columns(columns, K, C) and not is_unpacked(b_by_rows, rows, n, K, C.itemsize)
@@ -187,41 +201,41 @@ def _kind(b_by_rows, rows, columns, last, n, K, C, accumulate):
 
 
 @device
-def plan(C, K, a_by_rows, b_by_rows, accumulate, threads, workspace):
-    """How C (+)= A B, of sums of K terms, which are the rows of either factor or are not, is cut into tasks: as large
-    as so many bytes of workspace allow, so that packing is seldom, but one a thread. (tasks in all, size of a worker's
-    room and of that which workers share; whether Cᵀ is computed in place of C; rows and columns of a task, tasks
-    across, panels of A at a time or the kind of the tasks, where in the room the panels of B and the totals start; or
-    as `tall_plan` has them)
+def plan(C, K, sums, a_by_rows, b_by_rows, accumulate, threads, workspace):
+    """How C (+)= A B, of K terms in blocks of so many sums, is cut into tasks: as large as so many bytes of workspace
+    allow, so that packing is seldom, but one a thread. The terms are the rows of either factor, or are not. (tasks in
+    all, size of a worker's room and of that which workers share; whether Cᵀ is computed in place of C; rows and columns
+    of a task, tasks across, panels of A at a time or the kind of the tasks, where in the room the panels of B and the
+    totals start; or as `tall_plan` has them; and the sums)
     """
     compact()
     (m, n), L, none = C.shape, lanes(C), np.intp(0)
-    if is_tall(a_by_rows and b_by_rows, m, n, K, C.itemsize):
-        return *tall_plan(m, n, K, threads, L, C.itemsize), none, none, none
-    turned = is_turned(a_by_rows, b_by_rows, m, n, K, C.itemsize)
-    if is_thin(a_by_rows, b_by_rows, m, n, K, C.itemsize):
+    if is_tall(a_by_rows and b_by_rows and sums == 1, m, n, K, C.itemsize):
+        return *tall_plan(m, n, K, threads, L, C.itemsize), none, none, none, sums
+    turned = is_turned(a_by_rows, b_by_rows, sums, m, n, C.itemsize)
+    if is_thin(a_by_rows, b_by_rows, sums, m, n, K, C.itemsize):
         if turned:
             m, n = n, m
         columns = n if threads == 1 else cut(n, 2 * L, n, threads)
         across = ceil_div(n, max(columns, 1))
-        size = thin_plan(m, columns, K, a_by_rows if turned else b_by_rows, C)[-1]
-        return across if m else m, size, none, turned, np.intp(TILE_ROWS), columns, across, np.intp(THIN), none, none
-    if is_high(b_by_rows, m, n, K, C.itemsize):
+        size = thin_plan(m, columns, K, a_by_rows if turned else b_by_rows, sums, C)[-1]
+        tasks, kind = across if m else m, np.intp(THIN)
+        return tasks, size, none, turned, np.intp(TILE_ROWS), columns, across, kind, none, none, sums
+    if is_high(b_by_rows, sums, m, n, K, C.itemsize):
         # Half of the workspace is for totals.
         columns = cut(n, 2 * L, np.intp(workspace // (2 * threads * HIGH_ROWS * C.itemsize)), threads)
         across, (right, totals, size) = ceil_div(n, columns), high_plan(columns, K, C)
-        return across, size, none, turned, np.intp(HIGH_ROWS), columns, across, np.intp(HIGH), right, totals
+        return across, size, none, turned, np.intp(HIGH_ROWS), columns, across, np.intp(HIGH), right, totals, sums
     if threads == 1 and m * n <= 2**14:  # no divisions where they would be felt
         rows, columns = ceil_div(m, TILE_ROWS) * TILE_ROWS, ceil_div(n, TILE_VECS * L) * TILE_VECS * L
         across, tasks = np.intp(1), np.intp(min(m * n, 1))
-    elif _is_cut_by_rows(b_by_rows, m, n, K, C.itemsize, threads, workspace):
+    elif _is_cut_by_rows(b_by_rows, sums, m, n, K, C.itemsize, threads, workspace):
         rows, columns, across = cut(m, TILE_ROWS, m, threads), n, np.intp(1)
         tasks = ceil_div(m, rows)
     else:
         rows, columns, across, tasks = _large_plan(m, n, L, C.itemsize, threads, workspace)
     tall, wide = rows // TILE_ROWS, ceil_div(columns, TILE_VECS * L)
     group = max(np.intp(1), min(tall, np.intp(GROUP // (BLOCK * TILE_ROWS * C.itemsize))))
-    sums = sums_of_block(a_by_rows, b_by_rows, n, K, C.itemsize)
     block = min(K, terms_of_block(K, sums))
     panel = sums * sum_apart(block, sums, np.intp(TILE_ROWS), L)
     right = (group * panel + L * TILE_ROWS + 2 * L) // L * L
@@ -230,8 +244,8 @@ def plan(C, K, a_by_rows, b_by_rows, accumulate, threads, workspace):
     totals = right + packed * TILE_VECS * (held * L + L) + L * TILE_VECS * L
     size = totals + ((tall * wide if block < K else 1) + 1) * REGISTERS * L
     wide = min(n, columns)
-    kind = _kind(b_by_rows, min(m, rows), wide, n - (across - 1) * wide, n, K, C, accumulate)
-    return tasks, size, none, turned, rows, columns, across, kind if kind else group, right, totals
+    kind = _kind(b_by_rows, sums, min(m, rows), wide, n - (across - 1) * wide, n, K, C, accumulate)
+    return tasks, size, none, turned, rows, columns, across, kind if kind else group, right, totals, sums
 
 
 @inlined

@@ -2,9 +2,10 @@
 
 One order of summation for every affine function: blocks of terms are summed in registers, and the blocks are added in
 order. A block is one sum of BLOCK terms, one after the other; or SUMS of every fourth term, added in order, where both
-factors lie along the sum, so that few rows can be multiplied where they lie (`_dots.py`): tiles take 3 % longer for it
-(5 % for float64, 8 % of 100 terms). The order depends on the number of terms and the shape of B alone, so neither the
-tile's shape nor the tasks into which a product is cut change a bit of C.
+factors, in C order, lie along the sum, so that few rows can be multiplied where they lie (`_dots.py`): tiles take 3 %
+longer for it (5 % for float64, 8 % of 100 terms). The order depends on which product it is, the number of terms and the
+shape of B alone, so neither how the factors lie, nor the tile's shape, nor the tasks into which a product is cut change
+a bit of C.
 
 A task is a rectangle of C. For each block of terms it packs its columns of B into panels, in the order in which the
 tiles read them, and adds the block to its totals; the last block goes to C. An element of A goes into a whole row of a
@@ -24,7 +25,7 @@ from ._loads import store
 from ._pack import ceil_div, pack, sum_apart, terms_of_block
 from ._panels import is_narrow, panels
 from ._parts import absent, part
-from ._plan import FEW_COLUMNS_KIND, FEW_TERMS_KIND, HIGH, REGISTERS, is_unpacked, sums_of_block
+from ._plan import FEW_COLUMNS_KIND, FEW_TERMS_KIND, HIGH, REGISTERS, is_unpacked
 from ._simd import lanes, splat
 from ._tall import is_by_whole_rows, tall_task
 from ._thin import TASK, THIN_PARTS, first_absent_of_thin, rows_meet, thin_task
@@ -100,25 +101,24 @@ def blocks(
 
 
 @device
-def rectangle(A, a_by_rows, b_by_rows, C, plan, task):
+def rectangle(A, a_by_rows, C, plan, task):
     """Of a task: its first row of C and how many, its first column and how many; terms, how far apart they and the rows
-    are in A, and how many sums a block of them is."""
+    are in A."""
     (M, N), K = C.shape, A.shape[0] if a_by_rows else A.shape[1]
     rows, columns, across = plan[4:7]
     i0, j0 = task // across * rows, task % across * columns
     apart, step = A.shape[1], np.intp(1)
     if a_by_rows:
         apart, step = step, apart
-    sums = sums_of_block(a_by_rows, b_by_rows, N, K, C.itemsize)
-    return i0, min(M - i0, rows), j0, min(N - j0, columns), K, step, apart, sums
+    return i0, min(M - i0, rows), j0, min(N - j0, columns), K, step, apart
 
 
 @part(*TASK)
 def tiled_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, left):
     """A task of any other product."""
     compact()
-    i0, m, j0, n, K, step, apart, sums = rectangle(A, a_by_rows, b_by_rows, C, plan, task)
-    group, right, totals = plan[7:]
+    i0, m, j0, n, K, step, apart = rectangle(A, a_by_rows, C, plan, task)
+    group, right, totals, sums = plan[7:]
     factors = A, a_by_rows, step, apart, B, b_by_rows, K, sums
     blocks(*factors, C, i0, m, j0, n, bias, accumulate, work, left, left + right, left + totals, group)
 
@@ -127,7 +127,7 @@ def tiled_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work
 def few_terms_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, left):
     """A task of a product of few terms."""
     compact()
-    i0, m, j0, n, K, step, apart, _ = rectangle(A, a_by_rows, b_by_rows, C, plan, task)
+    i0, m, j0, n, K, step, apart = rectangle(A, a_by_rows, C, plan, task)
     if b_by_rows:
         few_terms(flat(A), i0 * apart, step, apart, flat(B), j0, B.shape[1], K, C, i0, m, j0, n, bias)
     else:
@@ -138,8 +138,8 @@ def few_terms_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, 
 def few_columns_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, left):
     """A task of few columns."""
     compact()
-    i0, m, j0, n, K, step, apart, sums = rectangle(A, a_by_rows, b_by_rows, C, plan, task)
-    factors = flat(A), i0 * apart, step, apart, B, b_by_rows, K, sums
+    i0, m, j0, n, K, step, apart = rectangle(A, a_by_rows, C, plan, task)
+    factors = flat(A), i0 * apart, step, apart, B, b_by_rows, K, plan[10]
     few_columns(*factors, C, i0, m, j0, n, bias, accumulate, work, left + plan[8], left + plan[9])
 
 
@@ -166,7 +166,7 @@ def absent_of_product(a_by_rows, b_by_rows, C, plan):
         return _FEW_COLUMNS if absent(few_columns_task, C) else 0
     elif absent(thin_task, C):
         return 2
-    missing = first_absent_of_thin(n if turned else m, a_by_rows if turned else b_by_rows, C)
+    missing = first_absent_of_thin(n if turned else m, a_by_rows if turned else b_by_rows, plan[10], C)
     return 2 + missing if missing else 0
 
 

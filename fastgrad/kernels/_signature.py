@@ -7,7 +7,7 @@ public functions read their checks, error messages and result shapes from a `Sig
 
 import re
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations, product
 
 from llvmlite import ir
@@ -21,12 +21,14 @@ _OPERAND = re.compile(r"(\w+)\(([^)]*)\)(:int)?(\?)?")
 
 @dataclass(frozen=True)
 class Operand:
-    """One array of a signature: its name, its axes as letters or `...`, whether it holds integers or may be missing."""
+    """One array of a signature: its name, its axes as letters or `...`, whether it holds integers or may be missing;
+    whether a kernel takes it by columns, too."""
 
     name: str
     axes: tuple
     integer: bool
     optional: bool
+    by_columns: bool = False
 
 
 def _operands(text):
@@ -37,12 +39,14 @@ def _operands(text):
 
 
 class Signature:
-    """The arrays of one function; `inplace`: a result may be written over an input of its own axes."""
+    """The arrays of one function; `inplace`: a result may be written over an input of its own axes; `by_columns`: the
+    names of matrices that kernels also take in Fortran order."""
 
-    def __init__(self, text, inplace=False):
-        self.text, self.inplace = text, inplace
+    def __init__(self, text, inplace=False, by_columns=""):
+        self.text, self.inplace, self.by_columns = text, inplace, by_columns
         before, after = text.split("->")
         self.inputs, self.outputs = _operands(before), _operands(after)
+        self.inputs = tuple(replace(o, by_columns=o.name in by_columns.split()) for o in self.inputs)
 
     def __repr__(self):
         return self.text
@@ -64,12 +68,12 @@ class Signature:
 
 
 class _SignatureType(types.Dummy):
-    def __init__(self, text, inplace):
-        self.signature = Signature(text, inplace)
-        super().__init__(name=f"Signature({text!r}, {inplace})")
+    def __init__(self, text, inplace, by_columns):
+        self.signature = Signature(text, inplace, by_columns)
+        super().__init__(name=f"Signature({text!r}, {inplace}, {by_columns!r})")
 
 
-compile_time(Signature, _SignatureType, ("text", "inplace"))
+compile_time(Signature, _SignatureType, ("text", "inplace", "by_columns"))
 
 
 @intrinsic

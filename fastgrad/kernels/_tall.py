@@ -12,6 +12,7 @@ rows; while the strips of one run are read from the second cache, the next is fe
 import numpy as np
 
 from ._arrays import add_to, compact, flag, flat
+from ._by_rows import FEW_ROWS, MORE_ROWS, add_by_rows
 from ._high import TEN
 from ._jit import device, inlined
 from ._loads import load, load_masked, store
@@ -19,7 +20,7 @@ from ._pack import ceil_div, finish, pack
 from ._panels import FEW, MEDIUM, NARROW, TILE
 from ._parts import part
 from ._simd import first, lanes, splat
-from ._thin import FEW_ROWS, MORE_ROWS, TASK, add_by_rows, meet
+from ._thin import TASK, meet
 from ._tile import (
     BLOCK,
     TILE_ROWS,

@@ -34,7 +34,7 @@ class RefusedError(LookupError):
 # None of this can change: other packages' machine code relies on it.
 
 _HEADER = object.__basicsize__ - ctypes.sizeof(ctypes.c_void_p)  # bytes of a Python object before its type
-_CONTIGUOUS, _ALIGNED, _WRITEABLE = 0x1, 0x100, 0x400  # flags
+_BY_ROWS, _BY_COLUMNS, _ALIGNED, _WRITEABLE = 0x1, 0x2, 0x100, 0x400  # flags
 _OTHER_ORDER = np.dtype(np.int64).newbyteorder().byteorder
 _MOST_AXES = 64
 _NEW = 93  # the place of PyArray_New in the table of NumPy's functions
@@ -200,30 +200,38 @@ class Wrapper(PyCallWrapper):
         """The array that an object is, all its leading axes as one; of no elements, where it is `nothing`."""
         builder = self._builder
         if not operand.optional:
-            data, shape = self._parts(operand, obj, ty, read_only)
-        else:
-            slots = [cgutils.alloca_once(builder, kind, zfill=True) for kind in (cgutils.voidptr_t, *[I64] * ty.ndim)]
-            with builder.if_then(builder.icmp_unsigned("!=", obj, nothing)):
-                data, shape = self._parts(operand, obj, ty, read_only)
-                for slot, value in zip(slots, (data, *shape), strict=True):
-                    builder.store(value, slot)
-            data, *shape = map(builder.load, slots)
+            return new_array(self.context, builder, ty, *self._parts(operand, obj, ty, read_only))
+        slots = [cgutils.alloca_once(builder, kind, zfill=True) for kind in (cgutils.voidptr_t, *[I64] * ty.ndim)]
+        with builder.if_then(builder.icmp_unsigned("!=", obj, nothing)):
+            data, shape, _ = self._parts(operand, obj, ty, read_only)
+            for slot, value in zip(slots, (data, *shape), strict=True):
+                builder.store(value, slot)
+        data, *shape = map(builder.load, slots)
         return new_array(self.context, builder, ty, data, shape)
 
     def _parts(self, operand, obj, ty, read_only):
-        """Where the elements are, and how many for each axis of the kernel."""
+        """Where the elements are, how many for each axis of the kernel, and whether they lie by columns."""
         builder = self._builder
         self._go_on_if(builder.icmp_unsigned("==", _read(builder, obj, ArrayFields, "type"), self._ndarray()))
         dtype = _read(builder, obj, ArrayFields, "dtype")
         number = _read(builder, dtype, DtypeFields, "num")
         numbers = [builder.icmp_signed("==", number, I32(n)) for n in _numbers(as_dtype(ty.dtype))]
         order = _read(builder, dtype, DtypeFields, "byteorder")
-        needed = I32(_CONTIGUOUS | _ALIGNED | (0 if read_only else _WRITEABLE))
-        flags = builder.and_(_read(builder, obj, ArrayFields, "flags"), needed)
         native = builder.icmp_unsigned("!=", order, order.type(ord(_OTHER_ORDER)))
-        plain = builder.icmp_unsigned("==", flags, needed)
-        self._go_on_if(reduce(builder.and_, (reduce(builder.or_, numbers), native, plain)))
-        return _read(builder, obj, ArrayFields, "data"), self._shape(operand, obj)
+        flags = _read(builder, obj, ArrayFields, "flags")
+        needed = I32(_ALIGNED | (0 if read_only else _WRITEABLE))
+        usable = builder.icmp_unsigned("==", builder.and_(flags, needed), needed)
+        by_rows, by_columns = self._is_set(flags, _BY_ROWS), None
+        contiguous = by_rows
+        if operand.by_columns:
+            by_columns = builder.not_(by_rows)
+            matrix = builder.icmp_signed("==", _read(builder, obj, ArrayFields, "ndim"), I32(2))
+            contiguous = builder.or_(by_rows, builder.and_(matrix, self._is_set(flags, _BY_COLUMNS)))
+        self._go_on_if(reduce(builder.and_, (reduce(builder.or_, numbers), native, usable, contiguous)))
+        return _read(builder, obj, ArrayFields, "data"), self._shape(operand, obj), by_columns
+
+    def _is_set(self, flags, flag):
+        return self._builder.icmp_unsigned("!=", self._builder.and_(flags, I32(flag)), I32(0))
 
     def _ndarray(self):
         return self.context.get_c_value(self._builder, ir.IntType(8), f"{__name__}.ndarray")

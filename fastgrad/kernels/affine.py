@@ -8,11 +8,11 @@ not take equal time.
 import numpy as np
 from numba import prange
 
-from ._arrays import borrowed, compact, flag, flat, give_back
+from ._arrays import as_it_lies, borrowed, by_columns, compact, flag, flat, give_back
 from ._jit import ARITHMETIC, device, inlined, kernel
 from ._loads import load_masked, store_masked
 from ._pack import ceil_div
-from ._plan import WORKSPACE, larger, plan, workspaces
+from ._plan import WORKSPACE, larger, plan, sums_across, sums_along, workspaces
 from ._product import PRODUCT_PARTS, absent_of_product, count_anew, product, product_tasks, take_number
 from ._region import settled
 from ._signature import Signature
@@ -20,10 +20,10 @@ from ._simd import first_of, lanes, repeated, splat
 from ._tile import BLOCK, TILE_VECS
 from ._vec import Times
 
-AFFINE = Signature("X(...,d) W(m,d) b(m)? -> Y(...,m)")
-AFFINE_VJP = Signature("dY(...,m) X(...,d) W(m,d) -> dX(...,d) dW(m,d) db(m)")
-AFFINE_DX = Signature("dY(...,m) W(m,d) -> dX(...,d)")
-AFFINE_DW = Signature("dY(...,m) X(...,d) -> dW(m,d)")
+AFFINE = Signature("X(...,d) W(m,d) b(m)? -> Y(...,m)", by_columns="X W")
+AFFINE_VJP = Signature("dY(...,m) X(...,d) W(m,d) -> dX(...,d) dW(m,d) db(m)", by_columns="X W")
+AFFINE_DX = Signature("dY(...,m) W(m,d) -> dX(...,d)", by_columns="dY W")
+AFFINE_DW = Signature("dY(...,m) X(...,d) -> dW(m,d)", by_columns="dY X")
 AFFINE_DB = Signature("dY(...,m) -> db(m)")
 AFFINE_JVP = Signature("X(...,d) W(m,d) dX(...,d)? dW(m,d)? db(m)? -> dY(...,m)")
 AFFINE_JACOBIAN = Signature("X(...,d) W(m,d) -> JX(...,m,...,d) JW(...,m,m,d) Jb(...,m,m)")
@@ -31,17 +31,40 @@ AFFINE_JACOBIAN = Signature("X(...,d) W(m,d) -> JX(...,m,...,d) JW(...,m,m,d) Jb
 _MULTIPLY_ADD = ARITHMETIC / 250  # nanoseconds a byte
 
 
+# How the matrices of each product lie changes where its loops find them, but not its sums.
+
+
+@device
+def plan_of_Y(Y, d, X_by_columns, W_by_columns, accumulate, threads, workspace):
+    """The plan of Y (+)= X Wᵀ"""
+    return plan(Y, d, sums_along(Y, d), X_by_columns, W_by_columns, accumulate, threads, workspace)
+
+
+@device
+def plan_of_dX(dX, m, dY_by_columns, W_by_columns, accumulate, threads, workspace):
+    """The plan of dX (+)= dY W"""
+    return plan(dX, m, sums_across(dX, m), dY_by_columns, not W_by_columns, accumulate, threads, workspace)
+
+
+@device
+def plan_of_dW(dW, n, dY_by_columns, X_by_columns, accumulate, threads, workspace):
+    """The plan of dW (+)= dYᵀ X"""
+    return plan(dW, n, np.intp(1), not dY_by_columns, not X_by_columns, accumulate, threads, workspace)
+
+
 @device
 def affine_tasks(X, W, b, Y, accumulate, cuts, work, own):
     """Tasks of Y (+)= X Wᵀ + b, as long as there are any."""
-    product_tasks(X, flag(False), W, flag(False), Y, b, accumulate, cuts, work, own)
+    factors = as_it_lies(X), by_columns(X), as_it_lies(W), by_columns(W)
+    product_tasks(*factors, Y, b, accumulate, cuts, work, own)
 
 
 @kernel(AFFINE, cost=_MULTIPLY_ADD, parts=PRODUCT_PARTS)
 def affine(X, W, b, Y, accumulate, threads):
     """Y[r, s] (+)= Σ_k X[r, k] W[s, k] + b[s]"""
-    cuts = plan(Y, X.shape[1], flag(False), flag(False), accumulate, threads, WORKSPACE)
-    absent = absent_of_product(flag(False), flag(False), Y, cuts)
+    lie = by_columns(X), by_columns(W)
+    cuts = plan_of_Y(Y, X.shape[1], *lie, accumulate, threads, WORKSPACE)
+    absent = absent_of_product(*lie, Y, cuts)
     if absent:
         return absent
     workers = min(threads, cuts[0])
@@ -57,8 +80,9 @@ def affine(X, W, b, Y, accumulate, threads):
 @kernel(AFFINE_DX, cost=_MULTIPLY_ADD, parts=PRODUCT_PARTS)
 def affine_dx(dY, W, dX, accumulate, threads):
     """dX[i, j] (+)= Σ_s dY[i, s] W[s, j]"""
-    cuts = plan(dX, dY.shape[1], flag(False), flag(True), accumulate, threads, WORKSPACE)
-    absent = absent_of_product(flag(False), flag(True), dX, cuts)
+    lie = by_columns(dY), by_columns(W)
+    cuts = plan_of_dX(dX, dY.shape[1], *lie, accumulate, threads, WORKSPACE)
+    absent = absent_of_product(lie[0], not lie[1], dX, cuts)
     if absent:
         return absent
     workers = min(threads, cuts[0])
@@ -67,7 +91,8 @@ def affine_dx(dY, W, dX, accumulate, threads):
     count_anew(work)
     for worker in prange(workers):
         own = start + settled(worker) * apart
-        product_tasks(dY, flag(False), W, flag(True), dX, flat(dX)[:0], accumulate, cuts, work, own)
+        factors = as_it_lies(dY), lie[0], as_it_lies(W), not lie[1]
+        product_tasks(*factors, dX, flat(dX)[:0], accumulate, cuts, work, own)
     give_back(work)
     return 0
 
@@ -75,8 +100,9 @@ def affine_dx(dY, W, dX, accumulate, threads):
 @kernel(AFFINE_DW, cost=_MULTIPLY_ADD, parts=PRODUCT_PARTS)
 def affine_dw(dY, X, dW, accumulate, threads):
     """dW[i, j] (+)= Σ_r dY[r, i] X[r, j]"""
-    cuts = plan(dW, dY.shape[0], flag(True), flag(True), accumulate, threads, WORKSPACE)
-    absent = absent_of_product(flag(True), flag(True), dW, cuts)
+    lie = by_columns(dY), by_columns(X)
+    cuts = plan_of_dW(dW, dY.shape[0], *lie, accumulate, threads, WORKSPACE)
+    absent = absent_of_product(not lie[0], not lie[1], dW, cuts)
     if absent:
         return absent
     workers = min(threads, cuts[0])
@@ -85,7 +111,8 @@ def affine_dw(dY, X, dW, accumulate, threads):
     count_anew(work)
     for worker in prange(workers):
         own = start + settled(worker) * apart
-        product_tasks(dY, flag(True), X, flag(True), dW, flat(dW)[:0], accumulate, cuts, work, own)
+        factors = as_it_lies(dY), not lie[0], as_it_lies(X), not lie[1]
+        product_tasks(*factors, dW, flat(dW)[:0], accumulate, cuts, work, own)
     give_back(work)
     return 0
 
@@ -183,33 +210,36 @@ def affine_db(dY, db, accumulate, threads):
 
 @device
 def vjp_tasks(dY, X, W, dX, dW, db, accumulate_dX, accumulate, cuts_dX, cuts_dW, work, own):
-    """Tasks of dX (+)= dY W, dW (+)= dYᵀ X and db (+)= Σ_r dY[r], as long as there are any."""
+    """Tasks of dX (+)= dY W, dW (+)= dYᵀ X and db (+)= Σ_r dY[r], as long as there are any; dY lies by rows."""
     for_db, for_dX, for_dW, nothing = strip_count(db), cuts_dX[0], cuts_dW[0], db[:0]
+    of_dX = dY, flag(False), as_it_lies(W), not by_columns(W)
+    of_dW = dY, flag(True), as_it_lies(X), not by_columns(X)
     number = take_number(work)
     while number < for_db + for_dX + for_dW:
         task = number - for_db  # those of db first: a long column cannot be shared
         if task < 0:
             column_sums(dY, db, accumulate, number)
         elif task < for_dX:
-            product(dY, flag(False), W, flag(True), dX, nothing, accumulate_dX, cuts_dX, task, work, own)
+            product(*of_dX, dX, nothing, accumulate_dX, cuts_dX, task, work, own)
         else:
-            product(dY, flag(True), X, flag(True), dW, nothing, accumulate, cuts_dW, task - for_dX, work, own)
+            product(*of_dW, dW, nothing, accumulate, cuts_dW, task - for_dX, work, own)
         number = take_number(work)
 
 
 @device
-def absent_of_vjp(dX, dW, cuts_dX, cuts_dW):
+def absent_of_vjp(X_by_columns, W_by_columns, dX, dW, cuts_dX, cuts_dW):
     """Which of the PRODUCT_PARTS, counted from 1, `vjp_tasks` need and is not linked; 0 if none."""
-    absent = absent_of_product(flag(False), flag(True), dX, cuts_dX)
-    return absent if absent else absent_of_product(flag(True), flag(True), dW, cuts_dW)
+    absent = absent_of_product(flag(False), not W_by_columns, dX, cuts_dX)
+    return absent if absent else absent_of_product(flag(True), not X_by_columns, dW, cuts_dW)
 
 
 @kernel(AFFINE_VJP, cost=2 * _MULTIPLY_ADD, parts=PRODUCT_PARTS)
 def affine_vjp(dY, X, W, dX, dW, db, accumulate, threads):
     """dX[i, j] (+)= Σ_s dY[i, s] W[s, j];  dW[i, j] (+)= Σ_r dY[r, i] X[r, j];  db[i] (+)= Σ_r dY[r, i]"""
-    cuts_dX = plan(dX, dY.shape[1], flag(False), flag(True), accumulate, threads, WORKSPACE)
-    cuts_dW = plan(dW, dY.shape[0], flag(True), flag(True), accumulate, threads, WORKSPACE)
-    absent = absent_of_vjp(dX, dW, cuts_dX, cuts_dW)
+    no, lie = flag(False), (by_columns(X), by_columns(W))
+    cuts_dX = plan_of_dX(dX, dY.shape[1], no, lie[1], accumulate, threads, WORKSPACE)
+    cuts_dW = plan_of_dW(dW, dY.shape[0], no, lie[0], accumulate, threads, WORKSPACE)
+    absent = absent_of_vjp(*lie, dX, dW, cuts_dX, cuts_dW)
     if absent:
         return absent
     workers = min(threads, cuts_dX[0] + cuts_dW[0] + strip_count(db))
@@ -226,11 +256,12 @@ def affine_vjp(dY, X, W, dX, dW, db, accumulate, threads):
 @kernel(AFFINE_JVP, cost=2 * _MULTIPLY_ADD, parts=PRODUCT_PARTS)
 def affine_jvp(X, W, dX, dW, db, dY, threads):
     """dY[r, s] = Σ_k dX[r, k] W[s, k] + db[s] + Σ_k X[r, k] dW[s, k], a missing tangent being of size 0"""
-    cuts = plan(dY, X.shape[1], flag(False), flag(False), flag(False), threads, WORKSPACE)
-    cuts_more = plan(dY, X.shape[1], flag(False), flag(False), flag(True), threads, WORKSPACE) if dW.size else cuts
-    absent = absent_of_product(flag(False), flag(False), dY, cuts)
+    d, no = X.shape[1], flag(False)
+    cuts = plan_of_Y(dY, d, no, no, no, threads, WORKSPACE)
+    cuts_more = plan_of_Y(dY, d, no, no, flag(True), threads, WORKSPACE) if dW.size else cuts
+    absent = absent_of_product(no, no, dY, cuts)
     if not absent:
-        absent = absent_of_product(flag(False), flag(False), dY, cuts_more)
+        absent = absent_of_product(no, no, dY, cuts_more)
     if absent:
         return absent
     workers = min(threads, cuts[0])
@@ -241,9 +272,9 @@ def affine_jvp(X, W, dX, dW, db, dY, threads):
         own = start + settled(worker) * apart
         task = take_number(work)
         while task < cuts[0]:
-            product(dX, flag(False), W, flag(False), dY, db, flag(False), cuts, task, work, own)
+            product(dX, no, W, no, dY, db, no, cuts, task, work, own)
             if dW.size:
-                product(X, flag(False), dW, flag(False), dY, db[:0], flag(True), cuts_more, task, work, own)
+                product(X, no, dW, no, dY, db[:0], flag(True), cuts_more, task, work, own)
             task = take_number(work)
     give_back(work)
     return 0

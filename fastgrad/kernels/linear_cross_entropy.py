@@ -7,14 +7,14 @@ rows as the memory allows; this depends on the shapes alone, and so does the ord
 import numpy as np
 from numba import prange
 
-from ._arrays import as_rows, borrowed, compact, flag, flat, give_back, some_rows
+from ._arrays import as_rows, borrowed, by_columns, compact, flag, flat, give_back, some_rows
 from ._jit import ARITHMETIC, anything, device, kernel
 from ._loss_rows import INDEX_TARGETS, PROBABILITY_TARGETS, SMOOTHED_TARGETS, span
-from ._plan import larger, plan, workspaces
+from ._plan import larger, workspaces
 from ._product import PRODUCT_PARTS, absent_of_product, count_anew
 from ._region import settled
 from ._signature import Signature
-from .affine import absent_of_vjp, affine_tasks, strip_count, vjp_tasks
+from .affine import absent_of_vjp, affine_tasks, plan_of_dW, plan_of_dX, plan_of_Y, strip_count, vjp_tasks
 from .cross_entropy import MEAN, in_range, reduce, reduced
 
 LINEAR_CROSS_ENTROPY = Signature("X(...,d) W(k,d) b(k)? target(...):int weight(k)? sample_weight(...)? -> loss(...)")
@@ -24,11 +24,13 @@ LINEAR_CROSS_ENTROPY_VALUE_AND_GRAD = Signature(
 # What the kernels take: no gradients for the loss alone.
 INDICES = Signature(
     "X(...,d) W(k,d) b(k)? target(...):int weight(k)? sample_weight(...)? dloss(...)? "
-    "-> loss(...) dX(...,d)? dW(k,d)? db(k)?"
+    "-> loss(...) dX(...,d)? dW(k,d)? db(k)?",
+    by_columns="W",
 )
 PROBABILITIES = Signature(
     "X(...,d) W(k,d) b(k)? target(...,k) weight(k)? sample_weight(...)? dloss(...)? "
-    "-> loss(...) dX(...,d)? dW(k,d)? db(k)?"
+    "-> loss(...) dX(...,d)? dW(k,d)? db(k)?",
+    by_columns="W",
 )
 
 _ROOM, _WORKSPACE = 11 * 2**20, 5 * 2**20  # bytes of a block of logits, and of what the products need beside it
@@ -48,23 +50,23 @@ def block_rows(n, k, itemsize, room):
 
 
 @device
-def cuts_of_block(S, d, dX, dW, accumulate, threads):
+def cuts_of_block(S, d, W_by_columns, dX, dW, accumulate, threads):
     """The plans of the products of a block: its logits, dX and dW."""
     (rows, k), no = S.shape, flag(False)
-    cuts = plan(S, d, no, no, no, threads, _WORKSPACE)
-    cuts_dX = plan(dX, k, no, flag(True), no, threads, _WORKSPACE)
-    cuts_dW = plan(dW, rows, flag(True), flag(True), accumulate, threads, _WORKSPACE)
+    cuts = plan_of_Y(S, d, no, W_by_columns, no, threads, _WORKSPACE)
+    cuts_dX = plan_of_dX(dX, k, no, W_by_columns, no, threads, _WORKSPACE)
+    cuts_dW = plan_of_dW(dW, rows, no, no, accumulate, threads, _WORKSPACE)
     return cuts, cuts_dX, cuts_dW
 
 
 @device
-def absent_of_block(X, k, dX, dW, gradients, first, size, threads):
+def absent_of_block(X, W, dX, dW, gradients, first, size, threads):
     """Which of the PRODUCT_PARTS, counted from 1, a block of rows needs and is not linked; 0 if none."""
-    stop = min(X.shape[0], first + size)
+    stop, k, no, W_by_columns = min(X.shape[0], first + size), W.shape[0], flag(False), by_columns(W)
     S, dX = as_rows(flat(X), stop - first, k), some_rows(dX, first, stop)  # of which the shapes count
-    cuts, cuts_dX, cuts_dW = cuts_of_block(S, X.shape[1], dX, dW, first > 0, threads)
-    absent = absent_of_product(flag(False), flag(False), S, cuts)
-    return absent_of_vjp(dX, dW, cuts_dX, cuts_dW) if gradients and not absent else absent
+    cuts, cuts_dX, cuts_dW = cuts_of_block(S, X.shape[1], W_by_columns, dX, dW, first > 0, threads)
+    absent = absent_of_product(no, W_by_columns, S, cuts)
+    return absent_of_vjp(no, W_by_columns, dX, dW, cuts_dX, cuts_dW) if gradients and not absent else absent
 
 
 def _accepts(args):
@@ -77,16 +79,16 @@ def _in_blocks(name, signature, accepts, targets):
     of_products = len(PRODUCT_PARTS)
 
     @device
-    def absent_of_blocks(X, k, dX, dW, gradients, size, threads):
+    def absent_of_blocks(X, W, dX, dW, gradients, size, threads):
         """Which part, counted from 1, is needed and not linked; 0 if none."""
         last = max(X.shape[0] - 1, 0) // size * size
-        absent = absent_of_block(X, k, dX, dW, gradients, 0, size, threads)
+        absent = absent_of_block(X, W, dX, dW, gradients, 0, size, threads)
         if last > 0 and not absent:  # others than the first add to dW
-            absent = absent_of_block(X, k, dX, dW, gradients, size, size, threads)
+            absent = absent_of_block(X, W, dX, dW, gradients, size, size, threads)
         if last > size and not absent:  # the last may be smaller
-            absent = absent_of_block(X, k, dX, dW, gradients, last, size, threads)
+            absent = absent_of_block(X, W, dX, dW, gradients, last, size, threads)
         if not absent:
-            absent = first_absent_of(k, X)
+            absent = first_absent_of(W.shape[0], X)
             absent = of_products + absent if absent else 0
         return absent
 
@@ -115,7 +117,7 @@ def _in_blocks(name, signature, accepts, targets):
         (n, d), k = X.shape, W.shape[0]
         gradients = dX.shape == X.shape and dW.shape == W.shape
         size = block_rows(n, k, X.itemsize, room)
-        absent = absent_of_blocks(X, k, dX, dW, gradients, size, threads)
+        absent = absent_of_blocks(X, W, dX, dW, gradients, size, threads)
         if absent:
             return absent
         given = target, weight, sample_weight, dloss
@@ -130,7 +132,7 @@ def _in_blocks(name, signature, accepts, targets):
             of_block = some_rows(target, first, stop), weight, *of_rows
             S = as_rows(memory, stop - first, k)
             dS = S if gradients else some_rows(S, 0, 0)
-            cuts, cuts_dX, cuts_dW = cuts_of_block(S, d, dX_block, dW, first > 0, threads)
+            cuts, cuts_dX, cuts_dW = cuts_of_block(S, d, by_columns(W), dX_block, dW, first > 0, threads)
             tasks = cuts_dX[0] + cuts_dW[0] + strip_count(db) if gradients else 0
             workers = min(threads, max(cuts[0], tasks))
             sizes = larger(cuts[1:3], larger(cuts_dX[1:3], cuts_dW[1:3]))

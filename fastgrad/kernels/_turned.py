@@ -1,0 +1,147 @@
+"""Products C[i, j] = Σ_k A[i, k] B[j, k] of few rows, in one sum a block, of a B by columns: squares of B are turned in
+registers and multiplied there.
+
+To pack B would store and load each of its elements once more, for few multiplications. Columns are read from end to
+end, some of them side by side. The order of summation is that of `_product.py`.
+"""
+
+import numpy as np
+
+from ._jit import device, inlined
+from ._parts import absent, part
+from ._simd import lanes
+from ._tile import (
+    BLOCK,
+    TILE_ROWS,
+    TURNED,
+    TileShape,
+    tile_add,
+    tile_load,
+    tile_product,
+    tile_rank1,
+    tile_rows,
+    tile_store,
+    tile_zeros,
+)
+from ._transpose import tile_turned
+
+_ONE, _TWO = TileShape(1, 1, TURNED), TileShape(2, 1, TURNED)
+_FEW, _MANY = TileShape(4, 1, TURNED), TileShape(TILE_ROWS, 1, TURNED)
+
+_ARGUMENTS = 1, int, 1, int, int, int, int, int, int, int, bool  # as the next four parts take it
+
+
+@inlined
+def _with_square(acc, work, a, B, place, stride, columns):
+    """acc[p, q] + Σ_k work[a + k rows + p] · B[place + q stride + k], k over the lanes of a vector"""
+    return tile_product(acc, work, a, tile_turned(B, place, stride, columns, None))
+
+
+@inlined
+def _with_part(acc, R, work, a, terms, B, place, stride, columns, spare):
+    """The same of fewer terms"""
+    tile_store(tile_turned(B, place, stride, columns, terms), work, spare, np.intp(TURNED))
+    for k in range(terms):
+        acc = tile_rank1(acc, work, a + k * R, np.intp(1), R, work, spare + k * TURNED)
+    return acc
+
+
+@inlined
+def _keep(shape, total, acc, work, t, width, first, opens):
+    """The total with another block, where it is the first with what stands at work[t:] unless that opens the sum"""
+    if not first:
+        return tile_add(total, acc)
+    if opens:
+        return acc
+    return tile_add(tile_load(work, t, width, shape), acc)
+
+
+@inlined
+def _turned(shape, work, a, B, b, stride, columns, terms, t, width, spare, opens):
+    """work[t + p width + q] (+)= Σ_k work[a + k rows + p] · B[b + q stride + k], where (+)= is = if it opens the sum,
+    a vector of terms of TURNED columns at a time; or, for few rows, of twice as many, or sums would wait for each
+    addition."""
+    L, R = lanes(B), tile_rows(shape)
+    pair = R < TILE_ROWS
+    for q in range(0, columns, 2 * TURNED if pair else TURNED):
+        few, more, place = min(columns - q, TURNED), columns - q - TURNED, b + q * stride
+        next_place = place + (TURNED * stride if more > 0 else 0)
+        total = next_total = tile_zeros(B, shape)
+        for k0 in range(0, max(terms, 1), BLOCK):
+            stop = min(k0 + BLOCK, terms)
+            whole = k0 + (stop - k0) // L * L
+            acc = next_acc = tile_zeros(B, shape)
+            for k in range(k0, whole, L):
+                acc = _with_square(acc, work, a + k * R, B, place + k, stride, few)
+                if pair:
+                    next_acc = _with_square(next_acc, work, a + k * R, B, next_place + k, stride, more)
+            if whole < stop:
+                left = R, work, a + whole * R, stop - whole, B
+                acc = _with_part(acc, *left, place + whole, stride, few, spare)
+                if pair:
+                    next_acc = _with_part(next_acc, *left, next_place + whole, stride, more, spare)
+            total = _keep(shape, total, acc, work, t + q, width, k0 == 0, opens)
+            if pair:
+                next_total = _keep(shape, next_total, next_acc, work, t + q + TURNED, width, k0 == 0, opens)
+        tile_store(total, work, t + q, width)
+        if pair:
+            tile_store(next_total, work, t + q + TURNED, width)
+
+
+@part(*_ARGUMENTS)
+def one_turned(work, a, B, b, stride, columns, terms, t, width, spare, opens):
+    _turned(_ONE, work, a, B, b, stride, columns, terms, t, width, spare, opens)
+
+
+@part(*_ARGUMENTS)
+def two_turned(work, a, B, b, stride, columns, terms, t, width, spare, opens):
+    _turned(_TWO, work, a, B, b, stride, columns, terms, t, width, spare, opens)
+
+
+@part(*_ARGUMENTS)
+def few_turned(work, a, B, b, stride, columns, terms, t, width, spare, opens):
+    _turned(_FEW, work, a, B, b, stride, columns, terms, t, width, spare, opens)
+
+
+@part(*_ARGUMENTS)
+def many_turned(work, a, B, b, stride, columns, terms, t, width, spare, opens):
+    _turned(_MANY, work, a, B, b, stride, columns, terms, t, width, spare, opens)
+
+
+TURNED_PARTS = one_turned, two_turned, few_turned, many_turned
+
+
+@device
+def rows_turned(m):
+    """How many rows the part for m rows has."""
+    if m <= 2:
+        return m
+    return np.intp(4 if m <= 4 else TILE_ROWS)
+
+
+@device
+def first_absent_of_turned(m, like):
+    """Which of the TURNED_PARTS, counted from 1, m rows need and is not linked, or 0"""
+    if m > 4:
+        missing = 4 * absent(many_turned, like)
+    elif m > 2:
+        missing = 3 * absent(few_turned, like)
+    elif m == 2:
+        missing = 2 * absent(two_turned, like)
+    else:
+        missing = 1 * absent(one_turned, like)
+    return missing
+
+
+@device
+def add_turned(m, work, a, B, b, stride, columns, terms, t, width, spare, opens):
+    """The part for m rows."""
+    args = work, a, B, b, stride, columns, terms, t, width, spare, opens
+    if m > 4:
+        many_turned(*args)
+    elif m > 2:
+        few_turned(*args)
+    elif m == 2:
+        two_turned(*args)
+    else:
+        one_turned(*args)
