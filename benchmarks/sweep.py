@@ -2,6 +2,7 @@
 
     python -m benchmarks.sweep softmax softmax_vjp --grid 1,17,512 2,33,1000
     python -m benchmarks.sweep affine affine_vjp --dtypes float64 --cases 50 --seed 1
+    python -m benchmarks.sweep affine affine_dx --by-columns W
 
 Without a grid, sizes are uniform in their logarithm: one in three as it comes, the next prime, or a power of two.
 """
@@ -59,6 +60,7 @@ def main():
     parser.add_argument("functions", nargs="+", choices=FUNCTIONS, metavar="function")
     parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=["float32"])
     parser.add_argument("--grid", nargs="+", type=lambda text: [int(size) for size in text.split(",")])
+    parser.add_argument("--by-columns", nargs="+", default=[], metavar="input", help="inputs in Fortran order")
     parser.add_argument("--cases", type=int, default=20, help="shapes a function and dtype (default: %(default)s)")
     parser.add_argument("--most", type=float, default=1e7, help="product of the sizes (default: %(default)g)")
     parser.add_argument("--largest", type=float, default=5000, help="one random size (default: %(default)g)")
@@ -68,7 +70,8 @@ def main():
     options = parser.parse_args()
     counts = dict.fromkeys(1 + len(FUNCTIONS[name].sizes) for name in options.functions)
     listed = [shape for count in counts for shape in shapes(count, options)]
-    result = measurement.run(options.dtypes, None, listed, options.functions, judge=False)
+    run = {"judge": False, "by_columns": tuple(options.by_columns)}
+    result = measurement.run(options.dtypes, None, listed, options.functions, **run)
     show(result["rows"], options.worst)
     if options.json:
         measurement.write(result, options.json)

@@ -39,11 +39,13 @@ _MOST_EXACT_FLOPS = 2e8  # beyond it, float64 is not judged: wider arithmetic wo
 
 @dataclass(frozen=True)
 class Case:
-    """One function on arrays of one shape, as "128x784x10": rows first, then the sizes of its letters."""
+    """One function on arrays of one shape, as "128x784x10": rows first, then the sizes of its letters; the inputs of
+    these names in Fortran order."""
 
     name: str
     shape: str
     dtype: str
+    by_columns: tuple = ()
 
     @property
     def function(self):
@@ -65,7 +67,8 @@ class Case:
         written = getattr(with_numpy, self.name, None)
         taken = inspect.signature(written).parameters if written else inputs
         left = [o.name for o in self.function.signature.inputs if o.optional and o.name not in taken]
-        return {name: value for name, value in inputs.items() if name not in left}
+        orders = {name: "F" if name in self.by_columns else "C" for name in inputs}
+        return {name: value.copy(orders[name]) for name, value in inputs.items() if name not in left}
 
     def bound(self, module, arguments):
         """The call of the function in `fastgrad` or `fastgrad.reference`, without arguments of its own."""
@@ -91,12 +94,12 @@ class Case:
         return flat(self.bound(reference, arguments)())
 
 
-def cases(dtypes, shapes=None, names=None):
+def cases(dtypes, shapes=None, names=None, by_columns=()):
     """Every function in each dtype on each shape that fits."""
     for name in names or FUNCTIONS:
         for dtype in dtypes:
             for shape in fitting_shapes(name, shapes or SHAPES):
-                yield Case(name, shape, dtype)
+                yield Case(name, shape, dtype, by_columns)
 
 
 def fitting_shapes(name, shapes=SHAPES):

@@ -68,13 +68,22 @@ class Worker:
 
 
 def run(
-    dtypes, threads=None, shapes=None, functions=None, peers=None, seconds=SECONDS, rounds=3, track=iter, judge=True
+    dtypes,
+    threads=None,
+    shapes=None,
+    functions=None,
+    peers=None,
+    seconds=SECONDS,
+    rounds=3,
+    track=iter,
+    judge=True,
+    by_columns=(),
 ):
     """Measures, and returns the result as what JSON can hold; `track` goes through the cases, and may show how far.
 
     The errors are left out where `judge` is false: on large arrays, they take longer than the times.
     """
-    listed = list(cases(dtypes, shapes, functions))
+    listed = list(cases(dtypes, shapes, functions, by_columns))
     if not listed:
         raise SystemExit("No function takes as many sizes as these shapes have.")
     peers = peers or installed()
