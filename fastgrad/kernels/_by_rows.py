@@ -47,7 +47,7 @@ _FEW_STRIP, _MORE_STRIP, _MANY_STRIP = (
 
 @device
 def rows_at_a_time(m):
-    """How many rows the part for m rows has."""
+    """How many rows the part for m rows, up to TILE_ROWS, has."""
     if m <= 2:
         return m
     if m <= FEW_ROWS:
@@ -188,7 +188,9 @@ BY_ROWS_PARTS = one_by_rows, two_by_rows, few_by_rows, more_by_rows, many_by_row
 
 @device
 def first_absent_of_by_rows(m, like):
-    """Which of the BY_ROWS_PARTS, counted from 1, m rows need and is not linked, or 0"""
+    """Which of the BY_ROWS_PARTS, counted from 1, m rows, TILE_ROWS at a time, need and is not linked, or 0"""
+    if m > TILE_ROWS and not absent(many_by_rows, like):
+        m = (m - 1) % TILE_ROWS + 1  # the last of them
     if m > MORE_ROWS:
         missing = 5 * absent(many_by_rows, like)
     elif m > FEW_ROWS:

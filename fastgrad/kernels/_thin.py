@@ -55,15 +55,17 @@ def thin_plan(m, n, K, by_rows, sums, like):
     """Columns of a chunk, where in the workspace its sums, totals and spare elements start, and the workspace's size,
     for at most n columns, and blocks of so many sums"""
     compact()
-    L, R, block = lanes(like), rows_at_a_time(m), terms_of_block(K, sums)
-    most = min(K, block)
+    L, R, block = lanes(like), rows_at_a_time(min(m, TILE_ROWS)), terms_of_block(K, sums)
+    most, together = min(K, block), R
+    if m > TILE_ROWS or not by_rows:
+        R = ceil_div(m, TILE_ROWS) * TILE_ROWS
     if not by_rows:
-        R, most = ceil_div(m, TILE_ROWS) * TILE_ROWS, min(K, SPAN * block)
+        most = min(K, SPAN * block)
     chunk = min(np.intp(_CHUNK // R * L), ceil_div(n, L) * L)
     width = chunk + L
     if by_rows:
-        own = sums * sum_apart(most, sums, R, L) + L * R
-        totals = own + width * (2 if sums == 1 else R + 2)
+        own = sums * sum_apart(most, sums, together, L) + L * together
+        totals = own + width * (2 if sums == 1 else together + 2)
     elif sums == 1:
         own = (most + L) * R
         totals = own + L * TURNED
@@ -125,20 +127,22 @@ def finish_turned(work, t, width, spare, C, j, columns, bias, accumulate):
 def _add_by_rows(A, a_by_rows, B, j, m, K, sums, columns, work, left, totals, own, width):
     """The totals of some columns from j on, of a B by rows; each sum of a block is one of every so many rows of B."""
     compact()
-    L, R, stride, block = lanes(B), rows_at_a_time(m), B.shape[1], terms_of_block(K, sums)
+    L, stride, block = lanes(B), B.shape[1], terms_of_block(K, sums)
     of_block = own + 2 * width
     for k in range(0, max(K, 1), block):
-        terms = min(K - k, block)
-        pack(A, a_by_rows, np.intp(0), m, k, terms, sums, R, work, left)
-        each, apart = sum_apart(terms, sums, R, L), sums > 1 and k > 0
-        t = of_block if apart else totals
-        for s in range(sums):
-            place, opens = (k + s) * stride + j, s == 0 and (apart or k == 0)
-            of_sum = work, left + s * each, ceil_div(terms - s, sums), flat(B), place, sums * stride
-            add_by_rows(m, *of_sum, columns, t, own, width, opens)
-        for p in range(R if apart else 0):
-            for q in range(p * width, p * width + columns, L):
-                store(work, totals + q, load(work, totals + q) + load(work, of_block + q))
+        terms, apart = min(K - k, block), sums > 1 and k > 0
+        for i in range(0, m, TILE_ROWS):
+            rows, total = min(m - i, TILE_ROWS), totals + i * width
+            R, t = rows_at_a_time(rows), of_block if apart else total
+            pack(A, a_by_rows, i, rows, k, terms, sums, R, work, left)
+            each = sum_apart(terms, sums, R, L)
+            for s in range(sums):
+                place, opens = (k + s) * stride + j, s == 0 and (apart or k == 0)
+                of_sum = work, left + s * each, ceil_div(terms - s, sums), flat(B), place, sums * stride
+                add_by_rows(rows, *of_sum, columns, t, own, width, opens)
+            for p in range(R if apart else 0):
+                for q in range(p * width, p * width + columns, L):
+                    store(work, total + q, load(work, total + q) + load(work, of_block + q))
 
 
 @device
