@@ -128,9 +128,10 @@ def is_turned(a_by_rows, b_by_rows, sums, m, n, K, itemsize):
         if sums > 1:
             most = TURNED_OF_LARGE if m * K * itemsize > LARGE_FACTOR else TURNED_BY_ROWS
         return n <= most and n < m
+    few = n <= FEW_COLUMNS or _is_half(n, itemsize)
     if sums == 1:
-        return False
-    if b_by_rows and (n <= FEW_COLUMNS or _is_half(n, itemsize)):
+        return few and n < m and K > FEW_TERMS_BY_COLUMNS
+    if b_by_rows and few:
         return True
     # Vectors, or nearly, are as good: 7 or 8 columns of float64, where there are no dots of eight rows.
     fill = TILE_VECS == 1 and (n + 1) % (VECTOR_BYTES // itemsize) <= 1
