@@ -43,12 +43,13 @@ def call(function, kernel, signature, inputs, *options, out=None, accumulate=Non
     axis, how far apart its elements are. What works element by element, or along an axis, on arrays in Fortran order
     makes its result in that order, as NumPy does.
     """
-    if signature.inplace and _lie_by_columns([*inputs.values(), *([] if out is None else [out])], axis):
-        # The elements of the results are those of the transposes, which lie as kernels take them.
-        transposes, target = {name: array.T for name, array in inputs.items()}, None if out is None else out.T
-        given = {"out": target, "accumulate": accumulate, "axis": axis if axis is NO_AXIS else -1 - axis}
-        result = call(function, kernel, signature, transposes, *options, **given)
-        return result.T if out is None else out
+    if accumulate is not None:
+        options = (*options, accumulate)
+    if signature.inplace or axis is not NO_AXIS:
+        try:
+            return _of_rows(kernel, list(inputs.values()), options, out, axis)
+        except UNUSUAL:
+            pass
     arrays, plan, dtype, compute, outs = check(function, signature, inputs, out, axis)
     results = [np.empty(shape, dtype) for shape in plan.results] if outs is None else outs
     direct = all(result.dtype == compute and result.flags.carray for result in results)
@@ -56,7 +57,7 @@ def call(function, kernel, signature, inputs, *options, out=None, accumulate=Non
     ready = plain_inputs(plan, arrays, compute)
     ready += [np.asarray(target).reshape(shape) for target, shape in zip(targets, plan.outputs, strict=True)]
     if accumulate is not None:
-        options = (*options, bool(accumulate) and direct)
+        options = (*options[:-1], bool(accumulate) and direct)
     if axis is not NO_AXIS:
         options = (*options, plan.inner)
     kernel(*ready, *options)
@@ -72,11 +73,32 @@ def call(function, kernel, signature, inputs, *options, out=None, accumulate=Non
     return result if result.ndim or out is not None else result[()]  # without axes a scalar, as in NumPy
 
 
-def _lie_by_columns(arrays, axis):
-    """Whether all are arrays of one shape, in Fortran order, that have this axis."""
-    shape = getattr(arrays[0], "shape", ())
-    has_axis = axis is NO_AXIS or (type(axis) is int and -len(shape) <= axis < len(shape))
-    return has_axis and all(type(a) is np.ndarray and a.shape == shape and a.flags.fnc for a in arrays)
+def _of_rows(kernel, arrays, options, out, axis):
+    """What works element by element or along an axis, of arrays of one shape that all lie in C order, or all in Fortran
+    order: without a check or a copy, as the rows of a matrix. Raises one of UNUSUAL where they are not such."""
+    given = arrays if out is None else [*arrays, out]
+    shape = given[0].shape
+    if not all(array.shape == shape for array in given):
+        raise LookupError
+    if not all(array.flags.c_contiguous for array in given):
+        if not all(array.flags.f_contiguous for array in given):
+            raise LookupError
+        transposes, target = [array.T for array in arrays], None if out is None else out.T
+        result = _of_rows(kernel, transposes, options, target, axis if axis is NO_AXIS else -1 - axis)
+        return result.T if out is None else out
+    kernel = kernel[given[0].dtype]
+    if axis is NO_AXIS:
+        return kernel(*arrays, out, *options)
+    classes, before, behind = shape[axis], shape[:axis], shape[axis:][1:]
+    rows = [array.reshape(-1, classes) for array in arrays]
+    target = None if out is None else out.reshape(-1, classes)
+    result = kernel(*rows, target, *options, math.prod(behind))
+    if out is not None:
+        return out
+    if result.ndim > 1:
+        return result.reshape(shape)
+    result = result.reshape(before + behind)
+    return result if result.ndim else result[()]
 
 
 def plain_inputs(plan, arrays, dtype):

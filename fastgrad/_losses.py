@@ -37,11 +37,15 @@ def _number(function, name, value):
     return float(number)
 
 
-def of_classes(family, dtype, classes, smoothing):
-    """The kernel for targets that are classes, without weights of the classes, and what it takes in place of them."""
+def of_classes(family, dtype, classes, smoothing, weight, sample_weight):
+    """The kernel for targets that are classes, and the weights of these as it takes them. Raises one of UNUSUAL where
+    weights are no arrays, or not all at least 0."""
+    for given in (weight, sample_weight):
+        if given is not None and not given.min(initial=0) >= 0:
+            raise ValueError
     if smoothing:
-        return family.of_smoothed_indices[dtype], np.ones(classes, dtype)
-    return family.of_indices[dtype], None
+        return family.of_smoothed_indices[dtype], np.ones(classes, dtype) if weight is None else weight
+    return family.of_indices[dtype], weight
 
 
 def is_number(dloss):

@@ -76,13 +76,12 @@ def cross_entropy(
     0.980829
     """
     options = checked_options("cross_entropy", ignore_index, label_smoothing, z_loss, reduction)
-    if weight is None and sample_weight is None:
-        try:
-            kernel, ones = of_classes(kernels, S.dtype, S.shape[-1], options[1])
-            loss, _ = kernel(S, target, ones, None, None, None, False, *options[:3], 1.0, options[3])
-            return reduced(loss, options[3])
-        except UNUSUAL:
-            pass
+    try:
+        kernel, weights = of_classes(kernels, S.dtype, S.shape[-1], options[1], weight, sample_weight)
+        loss, _ = kernel(S, target, weights, sample_weight, None, None, False, *options[:3], 1.0, options[3])
+        return reduced(loss, options[3])
+    except UNUSUAL:
+        pass
     given = {"target": target, "weight": weight, "sample_weight": sample_weight}
     return call_loss("cross_entropy", kernels, {"S": S}, given, options)
 
@@ -154,11 +153,11 @@ def cross_entropy_value_and_grad(
            [-0.25 ,  0.25 ]])
     """
     options = checked_options("cross_entropy_value_and_grad", ignore_index, label_smoothing, z_loss, reduction)
-    if weight is None and sample_weight is None and is_number(dloss):
+    if is_number(dloss):
         try:
-            kernel, ones = of_classes(kernels, S.dtype, S.shape[-1], options[1])
+            kernel, weights = of_classes(kernels, S.dtype, S.shape[-1], options[1], weight, sample_weight)
             scale = 1.0 if dloss is None else dloss
-            loss, dS = kernel(S, target, ones, None, None, None, out, *options[:3], scale, options[3])
+            loss, dS = kernel(S, target, weights, sample_weight, None, None, out, *options[:3], scale, options[3])
             return reduced(loss, options[3]), dS
         except UNUSUAL:
             pass

@@ -76,14 +76,13 @@ def linear_cross_entropy(
     1.810309
     """
     options = checked_options("linear_cross_entropy", ignore_index, label_smoothing, z_loss, reduction)
-    if weight is None and sample_weight is None:
-        try:
-            kernel, ones = of_classes(kernels, X.dtype, len(W), options[1])
-            rest = False, False, False, *options[:3], 1.0, options[3], *kernels.SETTINGS
-            loss, *_ = kernel(X, W, b, target, ones, None, None, None, *rest)
-            return reduced(loss, options[3])
-        except UNUSUAL:
-            pass
+    try:
+        kernel, weights = of_classes(kernels, X.dtype, len(W), options[1], weight, sample_weight)
+        rest = False, False, False, *options[:3], 1.0, options[3], *kernels.SETTINGS
+        loss, *_ = kernel(X, W, b, target, weights, sample_weight, None, None, *rest)
+        return reduced(loss, options[3])
+    except UNUSUAL:
+        pass
     inputs = {"X": X, "W": W, "b": b}
     given = {"target": target, "weight": weight, "sample_weight": sample_weight}
     return call_loss("linear_cross_entropy", kernels, inputs, given, options)
@@ -160,13 +159,13 @@ def linear_cross_entropy_value_and_grad(
     array([-0.257151,  0.311836, -0.054685])
     """
     options = checked_options("linear_cross_entropy_value_and_grad", ignore_index, label_smoothing, z_loss, reduction)
-    if weight is None and sample_weight is None and is_number(dloss):
+    if is_number(dloss):
         try:
-            kernel, ones = of_classes(kernels, X.dtype, len(W), options[1])
+            kernel, weights = of_classes(kernels, X.dtype, len(W), options[1], weight, sample_weight)
             dX, dW, db = (None, None, None) if out is None else out
             scale = 1.0 if dloss is None else dloss
             rest = dX, dW, db, *options[:3], scale, options[3], *kernels.SETTINGS
-            loss, *gradients = kernel(X, W, b, target, ones, None, None, None, *rest)
+            loss, *gradients = kernel(X, W, b, target, weights, sample_weight, None, None, *rest)
             return reduced(loss, options[3]), tuple(gradients)
         except UNUSUAL:
             pass
