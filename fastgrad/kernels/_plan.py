@@ -13,7 +13,7 @@ from ._pack import ceil_div, sum_apart, terms_of_block
 from ._simd import lanes
 from ._tall import is_tall, tall_plan
 from ._thin import meet, thin_plan
-from ._tile import BLOCK, SUMS, TILE_ROWS, TILE_VECS
+from ._tile import BLOCK, SUMS, TILE_ROWS, TILE_VECS, TURNED
 from ._vec import VECTOR_BYTES
 
 WORKSPACE = 2**24  # bytes for panels and totals, over all threads
@@ -42,6 +42,9 @@ _MANY_ROWS = 12 * TILE_ROWS
 FEW_TERMS_OF_MORE, FEW_TERMS_OF_MEETING, FEW_BYTES = 40, 8, 3 * 2**19
 # The same of a B by columns, which is transposed as a whole before.
 FEW_TERMS_BY_COLUMNS, FEW_TERMS = 48, 24
+# But a few rows beside so many terms or more are multiplied in the registers in which a B by columns is turned, where
+# its squares are whole vectors: forward of 1 × 48 × 1000, of float64, takes half the time.
+_SQUARES = 24 if TILE_VECS > 1 else FEW_TERMS_BY_COLUMNS
 # Of fewer bytes of columns, B pays for packing: dX of 600 × 8 × 8 takes 0.7 of the time, forward of 150 × 48 × 24, of
 # float32, 0.65. But not beside a few rows: those that do not pay for packing a small B by rows, or _FEW_TURNED beside
 # one by columns.
@@ -144,7 +147,8 @@ def is_thin(a_by_rows, b_by_rows, sums, m, n, K, itemsize):
     if sums > 1:
         few = m <= (TILE_ROWS if b_by_rows else DOTS_ROWS)
     else:
-        few = m <= TILE_ROWS and not are_few_terms(b_by_rows, m, n, K, itemsize, False)
+        squares = not b_by_rows and K >= _SQUARES and TURNED * itemsize >= VECTOR_BYTES
+        few = m <= TILE_ROWS and (squares or not are_few_terms(b_by_rows, m, n, K, itemsize, False))
     return few or is_turned(a_by_rows, b_by_rows, sums, m, n, K, itemsize)
 
 
