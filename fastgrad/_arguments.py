@@ -142,7 +142,7 @@ def common_dtypes(arrays):
 def _plain(operand, array, dtype):
     """The array as kernels take it: contiguous, aligned, of a native dtype."""
     by_columns = operand.by_columns and array.ndim == 2 and array.flags.f_contiguous
-    if not by_columns and array.dtype == dtype and _is_turned(array):
+    if not by_columns and not operand.integer and array.dtype == dtype and _is_turned(array):
         return by_rows(array, None)
     array = np.asarray(array, dtype, order="F" if by_columns else "C")
     return array if array.flags.aligned else array.copy(order="K")

@@ -40,6 +40,13 @@ def test_large_matrices_by_columns(function, size, monkeypatch):
         assert_same_bits(tuple(outs), tuple(function.outs(expected)))
 
 
+def test_integers_by_columns():
+    """Two leading axes, of more elements than NumPy copies."""
+    rng = np.random.default_rng(0)
+    S, target = rng.standard_normal((200, 200, 2)), rng.integers(0, 2, (200, 200))
+    assert_same_bits(fg.cross_entropy(S, np.asfortranarray(target)), fg.cross_entropy(S, target))
+
+
 ELEMENT_WISE = [f for f in FUNCTIONS.values() if f.signature.inplace and not f.is_loss]
 
 

@@ -121,9 +121,8 @@ class Kernel(dict):
 
     The arguments are those of the loop nest but the last. All arrays are plain: C-contiguous (or, where the signature
     says so, matrices by columns), aligned, native, of this dtype (int64 for integers), outputs writeable; for leading
-    axes `...` there may be any number. An optional input
-    that is missing is None; an output that is None is made, and an optional one that is False is left out. Returned is
-    the output, or the tuple of outputs.
+    axes `...` there may be any number. An optional input that is missing is None; an output that is None is made, and
+    an optional one that is False is left out. Returned is the output, or the tuple of outputs.
     """
 
     __eq__ = object.__eq__
@@ -184,7 +183,6 @@ def _with_arguments(count, function):
 def _types(signature, options, dtype):
     """What a binary takes, for Numba's type of the elements."""
     operands = signature.inputs + signature.outputs
-    arrays = [
-        types.Array(types.int64 if o.integer else dtype, len(o.axes), "A" if o.by_columns else "C") for o in operands
-    ]
+    kinds = [(types.int64 if o.integer else dtype, "A" if o.by_columns else "C") for o in operands]
+    arrays = [types.Array(kind, len(o.axes), order) for o, (kind, order) in zip(operands, kinds, strict=True)]
     return (*arrays, *(argument_type(kind, dtype) for kind in options), types.int64)
