@@ -77,7 +77,7 @@ def test_long_sums(dtype, seed, data):
 @given(dtypes, st.permutations(["n", "d", "m"]), seeds, st.booleans(), st.data())
 def test_how_matrices_lie_changes_no_bit(dtype, order, seed, accumulate, data):
     """By rows or by columns, each as it is and beside each; few rows, long sums, and rows that meet in the caches."""
-    drawn = data.draw(st.tuples(long_sizes(), st.one_of(sizes(), st.sampled_from([1024, 1300])), sizes(33)))
+    drawn = data.draw(st.tuples(long_sizes(), st.one_of(sizes(), st.sampled_from([1024, 1300, 4100])), sizes(33)))
     size, rng = dict(zip(order, drawn, strict=True)), np.random.default_rng(seed)
     n, d, m = size["n"], size["d"], size["m"]
     X, W, b, dY = (rng.standard_normal(shape).astype(dtype) for shape in ((n, d), (m, d), (m,), (n, m)))

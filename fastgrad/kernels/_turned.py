@@ -1,8 +1,9 @@
 """Products C[i, j] = Σ_k A[i, k] B[j, k] of few rows, in one sum a block, of a B by columns: squares of B are turned in
 registers and multiplied there.
 
-To pack B would store and load each of its elements once more, for few multiplications. Columns are read from end to
-end, some of them side by side. The order of summation is that of `_product.py`.
+To turn columns into the workspace first, for the loops of `_by_rows.py`, takes 1.2 to 2 times as long: each element is
+stored and loaded once more, for few multiplications. Columns are read from end to end, some of them side by side; to
+fetch them further ahead takes 1.05 to 1.3 times as long. The order of summation is that of `_product.py`.
 """
 
 import numpy as np
