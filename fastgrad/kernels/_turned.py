@@ -1,8 +1,8 @@
 """Products C[i, j] = Σ_k A[i, k] B[j, k] of few rows, in one sum a block, of a B by columns: squares of B are turned in
 registers and multiplied there.
 
-To turn columns into the workspace first, for the loops of `_by_rows.py`, takes 1.2 to 2 times as long: each element is
-stored and loaded once more, for few multiplications. Columns are read from end to end, some of them side by side; to
+To turn columns into the workspace first, for the loops of `_by_rows.py`, takes 1.1 to 1.9 times as long: each element
+is stored and loaded once more, for few multiplications. Columns are read from end to end, some of them side by side; to
 fetch them further ahead takes 1.05 to 1.3 times as long. The order of summation is that of `_product.py`.
 """
 
@@ -26,8 +26,9 @@ from ._tile import (
 )
 from ._transpose import tile_turned
 
+_FEW_ROWS = 4  # so many rows, and TILE_ROWS where there are more, have squares of their own
 _ONE, _TWO = TileShape(1, 1, TURNED), TileShape(2, 1, TURNED)
-_FEW, _MANY = TileShape(4, 1, TURNED), TileShape(TILE_ROWS, 1, TURNED)
+_FEW, _MANY = TileShape(_FEW_ROWS, 1, TURNED), TileShape(TILE_ROWS, 1, TURNED)
 
 _ARGUMENTS = 1, int, 1, int, int, int, int, int, int, int, bool  # as the next four parts take it
 
@@ -117,13 +118,13 @@ def rows_turned(m):
     """How many rows the part for m rows has."""
     if m <= 2:
         return m
-    return np.intp(4 if m <= 4 else TILE_ROWS)
+    return np.intp(_FEW_ROWS if m <= _FEW_ROWS else TILE_ROWS)
 
 
 @device
 def first_absent_of_turned(m, like):
     """Which of the TURNED_PARTS, counted from 1, m rows need and is not linked, or 0"""
-    if m > 4:
+    if m > _FEW_ROWS:
         missing = 4 * absent(many_turned, like)
     elif m > 2:
         missing = 3 * absent(few_turned, like)
@@ -138,7 +139,7 @@ def first_absent_of_turned(m, like):
 def add_turned(m, work, a, B, b, stride, columns, terms, t, width, spare, opens):
     """The part for m rows."""
     args = work, a, B, b, stride, columns, terms, t, width, spare, opens
-    if m > 4:
+    if m > _FEW_ROWS:
         many_turned(*args)
     elif m > 2:
         few_turned(*args)
