@@ -13,14 +13,37 @@ from . import with_numpy
 _PRODUCTS = "affine", "affine_vjp", "affine_dw", "affine_db"
 
 
-def _by_hand(library, weights, biases, X, target, rate):
-    """The network as one writes it with the functions of fastgrad, or with the same functions in NumPy."""
+def _forward(library, weights, biases, X):
+    """The input of each layer, and the logits."""
+    inputs = [X]
+    for W, b in zip(weights[:-1], biases[:-1], strict=True):
+        inputs.append(library.relu(library.affine(inputs[-1], W, b)))
+    return inputs, library.affine(inputs[-1], weights[-1], biases[-1])
+
+
+def with_fastgrad(weights, biases, X, target, rate):
+    """All gradients are linear in that of the loss: scaled by −rate there, they are added to weights and biases where
+    these are, and no array is a gradient of weights."""
 
     def step():
-        inputs = [X]
-        for W, b in zip(weights[:-1], biases[:-1], strict=True):
-            inputs.append(library.relu(library.affine(inputs[-1], W, b)))
-        S = library.affine(inputs[-1], weights[-1], biases[-1])
+        inputs, S = _forward(fastgrad, weights, biases, X)
+        loss, dY = fastgrad.cross_entropy_value_and_grad(S, target, dloss=-float(rate))
+        for layer in range(len(weights) - 1, -1, -1):
+            dX = fastgrad.affine_dx(dY, weights[layer]) if layer else None  # before the weights change
+            fastgrad.affine_dw(dY, inputs[layer], out=weights[layer], accumulate=True)
+            fastgrad.affine_db(dY, out=biases[layer], accumulate=True)
+            if layer:
+                dY = fastgrad.relu_vjp(dX, inputs[layer])
+        return loss
+
+    return step
+
+
+def _by_hand(library, weights, biases, X, target, rate):
+    """The network as one writes it in NumPy."""
+
+    def step():
+        inputs, S = _forward(library, weights, biases, X)
         loss, dY = library.cross_entropy_value_and_grad(S, target)
         for layer in range(len(weights) - 1, -1, -1):
             if layer:
@@ -34,10 +57,6 @@ def _by_hand(library, weights, biases, X, target, rate):
         return loss
 
     return step
-
-
-def with_fastgrad(*arguments):
-    return _by_hand(fastgrad, *arguments)
 
 
 def with_plain_numpy(*arguments):
