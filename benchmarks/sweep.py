@@ -70,8 +70,8 @@ def main():
     options = parser.parse_args()
     counts = dict.fromkeys(1 + len(FUNCTIONS[name].sizes) for name in options.functions)
     listed = [shape for count in counts for shape in shapes(count, options)]
-    run = {"judge": False, "by_columns": tuple(options.by_columns)}
-    result = measurement.run(options.dtypes, None, listed, options.functions, **run)
+    by_columns = tuple(options.by_columns)
+    result = measurement.run(options.dtypes, None, listed, options.functions, judge=False, by_columns=by_columns)
     show(result["rows"], options.worst)
     if options.json:
         measurement.write(result, options.json)

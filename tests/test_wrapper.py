@@ -94,9 +94,9 @@ def test_matrices_by_columns(dtype):
     assert_same_bits(affine.affine[dtype](X_F, W_F, None, None, False), expected[0])
     assert_same_bits(affine.affine_vjp[dtype](dY, X_F, W.T.copy().T, None, None, None, False), expected[1])
     linear_cross_entropy.of_indices(X, W_F, *rest)  # compiled and linked
-    loss, *_ = linear_cross_entropy.of_indices[np.dtype(dtype)](X, W_F, *rest)
+    loss, *_ = linear_cross_entropy.of_indices[dtype](X, W_F, *rest)
     assert loss[0] == expected[2]
-    assert refused(linear_cross_entropy.of_indices[np.dtype(dtype)], X_F, W, *rest) == NOT_PLAIN
+    assert refused(linear_cross_entropy.of_indices[dtype], X_F, W, *rest) == NOT_PLAIN
     other = np.asfortranarray(rng.standard_normal((2, 3, 5)).astype(dtype))
     assert_same_bits(fg.affine(other, W), fg.affine(other.copy(order="C"), W))
     for wrong in (other, np.repeat(X_F, 2, axis=0)[::2], X_F[::-1]):

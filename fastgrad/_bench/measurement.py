@@ -79,7 +79,8 @@ def run(
     judge=True,
     by_columns=(),
 ):
-    """Measures, and returns the result as what JSON can hold; `track` goes through the cases, and may show how far.
+    """Measures, and returns the result as what JSON can hold; `track` goes through the cases, and may show how far. The
+    inputs named in `by_columns` are in Fortran order.
 
     The errors are left out where `judge` is false: on large arrays, they take longer than the times.
     """

@@ -110,7 +110,7 @@ def ahead_in_place(stride, width):
 
 
 @inlined
-def _keep(shape, sums, work, t, width, opens):
+def keep(shape, sums, work, t, width, opens):
     """work[t + p width + q] (+)= sums[p, q], where (+)= is = if they open the sum."""
     if not opens:
         sums = tile_add(tile_load(work, t, width, shape), sums)
@@ -129,7 +129,7 @@ def _add_strips(vector, strip, work, a, terms, B, b, stride, columns, t, width, 
             place = b + k * stride + q
             tile_prefetch(strip, B, place + ahead)
             acc = tile_rank1(acc, work, a + k * R, np.intp(1), R, B, place)
-        _keep(strip, acc, work, t + q, width, opens)
+        keep(strip, acc, work, t + q, width, opens)
     while R <= _PAIRED_ROWS and columns - whole > L:
         inside = first(B, columns - whole - L)
         some = other = tile_zeros(B, vector)
@@ -138,8 +138,8 @@ def _add_strips(vector, strip, work, a, terms, B, b, stride, columns, t, width, 
             tile_prefetch(_PAIR, B, place + ahead)
             some = tile_product(some, work, a + k * R, tile_load(B, place, stride, _VECTOR))
             other = tile_product(other, work, a + k * R, tile_load_masked(B, place + L, stride, _VECTOR, inside))
-        _keep(vector, some, work, t + whole, width, opens)
-        _keep(vector, other, work, t + whole + L, width, opens)
+        keep(vector, some, work, t + whole, width, opens)
+        keep(vector, other, work, t + whole + L, width, opens)
         whole += 2 * L
     for q in range(whole, columns, L):
         inside = first(B, columns - q)
@@ -149,7 +149,7 @@ def _add_strips(vector, strip, work, a, terms, B, b, stride, columns, t, width, 
             if R > _PAIRED_ROWS:  # fewer rows would wait for it
                 tile_prefetch(_VECTOR, B, place + ahead)
             some = tile_product(some, work, a + k * R, tile_load_masked(B, place, stride, _VECTOR, inside))
-        _keep(vector, some, work, t + q, width, opens)
+        keep(vector, some, work, t + q, width, opens)
 
 
 @part(*_BY_ROWS)

@@ -8,6 +8,7 @@ fetch them further ahead takes 1.05 to 1.3 times as long. The order of summation
 
 import numpy as np
 
+from ._by_rows import keep
 from ._jit import device, inlined
 from ._parts import absent, part
 from ._simd import lanes
@@ -16,8 +17,6 @@ from ._tile import (
     TILE_ROWS,
     TURNED,
     TileShape,
-    tile_add,
-    tile_load,
     tile_product,
     tile_rank1,
     tile_rows,
@@ -49,16 +48,6 @@ def _with_part(acc, R, work, a, terms, B, place, stride, columns, spare):
 
 
 @inlined
-def _keep(shape, total, acc, work, t, width, first, opens):
-    """The total with another block, where it is the first with what stands at work[t:] unless that opens the sum"""
-    if not first:
-        return tile_add(total, acc)
-    if opens:
-        return acc
-    return tile_add(tile_load(work, t, width, shape), acc)
-
-
-@inlined
 def _turned(shape, work, a, B, b, stride, columns, terms, t, width, spare, opens):
     """work[t + p width + q] (+)= Σ_k work[a + k rows + p] · B[b + q stride + k], where (+)= is = if it opens the sum,
     a vector of terms of TURNED columns at a time; or, for few rows, of twice as many, or sums would wait for each
@@ -68,7 +57,6 @@ def _turned(shape, work, a, B, b, stride, columns, terms, t, width, spare, opens
     for q in range(0, columns, 2 * TURNED if pair else TURNED):
         few, more, place = min(columns - q, TURNED), columns - q - TURNED, b + q * stride
         next_place = place + (TURNED * stride if more > 0 else 0)
-        total = next_total = tile_zeros(B, shape)
         for k0 in range(0, max(terms, 1), BLOCK):
             stop = min(k0 + BLOCK, terms)
             whole = k0 + (stop - k0) // L * L
@@ -82,12 +70,10 @@ def _turned(shape, work, a, B, b, stride, columns, terms, t, width, spare, opens
                 acc = _with_part(acc, *left, place + whole, stride, few, spare)
                 if pair:
                     next_acc = _with_part(next_acc, *left, next_place + whole, stride, more, spare)
-            total = _keep(shape, total, acc, work, t + q, width, k0 == 0, opens)
+            first = opens and k0 == 0
+            keep(shape, acc, work, t + q, width, first)
             if pair:
-                next_total = _keep(shape, next_total, next_acc, work, t + q + TURNED, width, k0 == 0, opens)
-        tile_store(total, work, t + q, width)
-        if pair:
-            tile_store(next_total, work, t + q + TURNED, width)
+                keep(shape, next_acc, work, t + q + TURNED, width, first)
 
 
 @part(*_ARGUMENTS)

@@ -40,7 +40,7 @@ def with_fastgrad(weights, biases, X, target, rate):
 
 
 def _by_hand(library, weights, biases, X, target, rate):
-    """The network as one writes it in NumPy."""
+    """The network as one writes it in NumPy, which has no products that add to an array."""
 
     def step():
         inputs, S = _forward(library, weights, biases, X)
