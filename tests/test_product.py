@@ -22,7 +22,7 @@ _GUARD = 4096  # elements on either side
 def run(A, a_by_rows, B, b_by_rows, sums, C, bias, accumulate, threads, backwards):
     """Every task of C (+)= A B + bias one after the other, in any order that workers may finish them in, each in the
     same workspace, which is returned with where guards begin: before and behind the room of a worker."""
-    cuts = plan(C, A.shape[0] if a_by_rows else A.shape[1], sums, a_by_rows, b_by_rows, accumulate, threads, WORKSPACE)
+    cuts = plan(C, A.shape[0] if a_by_rows else A.shape[1], sums, a_by_rows, b_by_rows, threads, WORKSPACE)
     size, start, _ = workspaces(cuts[1:3], 1, C)
     work = np.full(size + 2 * _GUARD, C.dtype.type(7))
     count_anew(work)
@@ -37,7 +37,7 @@ def run(A, a_by_rows, B, b_by_rows, sums, C, bias, accumulate, threads, backward
 
 @numba.njit
 def bytes_of_workspace(C, K, sums, a_by_rows, b_by_rows, threads):
-    cuts = plan(C, K, sums, a_by_rows, b_by_rows, False, threads, WORKSPACE)
+    cuts = plan(C, K, sums, a_by_rows, b_by_rows, threads, WORKSPACE)
     return workspaces(cuts[1:3], min(threads, cuts[0]), C)[0] * C.itemsize
 
 
@@ -104,7 +104,7 @@ def test_a_task_stays_in_its_workspace(
 @pytest.mark.parametrize("terms", [1, 2, 4, 5, 24])
 def test_few_terms_have_the_same_bits_wherever_a_row_begins(dtype, terms):
     """At any place in a line of the cache, all rows at the same or each at its own, for one thread or two; each column
-    has the bits that it has among a few."""
+    has the bits that it has among a few. Where strips or rows lie over others, an old C is added once."""
     for part in PRODUCT_PARTS:
         part.link(dtype)
     rng = np.random.default_rng(terms)
@@ -118,6 +118,9 @@ def test_few_terms_have_the_same_bits_wherever_a_row_begins(dtype, terms):
                 C = around_C[_GUARD + offset : _GUARD + offset + few.size].reshape(few.shape)
                 run(A, False, B, True, 1, C, bias, False, threads, False)
                 assert_same_bits(C, few)
+                C[:] = old = rng.standard_normal(few.shape).astype(dtype)
+                run(A, False, B, True, 1, C, bias, True, threads, False)
+                assert_same_bits(C, old + few)
                 assert (around_C[: _GUARD + offset] == 7).all()
                 assert (around_C[_GUARD + offset + few.size :] == 7).all()
 

@@ -17,7 +17,9 @@ from ._tile import (
     TILE_VECS,
     TileShape,
     tile_add,
+    tile_beyond,
     tile_load,
+    tile_load_rows,
     tile_rank1,
     tile_rows,
     tile_store,
@@ -49,14 +51,17 @@ _FOUR, _FOUR_BYTES = TileShape(TILE_ROWS, 1, 4), 4 if TILE_VECS > 1 else 8
 
 
 @inlined
-def _few_terms_strip(shape, A, a, step, apart, rows, B, b, stride, K, C, i, j, bias):
-    """C[i + p, j + q] = Σ_k A[a + p apart + k step] · B[b + k stride + q] + bias[j + q], in a tile of this shape"""
+def _few_terms_strip(shape, A, a, step, apart, rows, B, b, stride, K, C, i, j, bias, accumulate, done):
+    """C[i + p, j + q] (+)= Σ_k A[a + p apart + k step] · B[b + k stride + q] + bias[j + q], in a tile of this shape,
+    whose columns before `done` are not to be added again"""
     N = C.shape[1]
     tile = tile_zeros(C, shape)
     for k in range(K):
         tile = tile_rank1(tile, A, a + k * step, apart, rows, B, b + k * stride)
     if bias.size:
         tile = tile_add(tile, tile_load(bias, j, np.intp(0), shape))
+    if accumulate:
+        tile = tile_add(tile_load_rows(flat(C), i * N + j, N, shape, rows), tile_beyond(tile, done - j))
     if rows >= tile_rows(shape):
         tile_store(tile, flat(C), i * N + j, N)
     else:
@@ -78,21 +83,23 @@ def _past_line(shape, B, b, stride, K, C, i, j, wide):
 
 
 @inlined
-def _few_terms_rows(shape, alone, A, a, step, apart, rows, B, b, stride, K, C, i, j, n, bias):
+def _few_terms_rows(shape, alone, A, a, step, apart, rows, B, b, stride, K, C, i, j, n, bias, accumulate):
     """As many rows as a tile of this shape has at most, from end to end, but for what is left of the columns, `alone`
     vectors or less; returns where that begins."""
-    across = tile_width(shape, C)
+    across, done = tile_width(shape, C), np.intp(0)
     wide = n - alone * lanes(C) if n >= across else np.intp(0)
     past = _past_line(shape, B, b, stride, K, C, i, j, wide)
     for q_or_less in range(-past, wide, across):
         q = max(np.intp(0), min(q_or_less, n - across))  # the last strip lies over those before, or over the first
-        _few_terms_strip(shape, A, a, step, apart, rows, B, b + q, stride, K, C, i, j + q, bias)
-    return ceil_div(wide + past, across) * across - past
+        at = B, b + q, stride, K, C, i, j + q, bias
+        _few_terms_strip(shape, A, a, step, apart, rows, *at, accumulate, j + done)
+        done = q + across
+    return done
 
 
 @device
-def few_terms(A, a, step, apart, B, b, stride, K, C, i0, m, j0, n, bias):
-    """Rows i0 to i0 + m, columns j0 to j0 + n of C = A B + bias, a product of few terms, its A[i0 + p, k] at A[a + p
+def few_terms(A, a, step, apart, B, b, stride, K, C, i0, m, j0, n, bias, accumulate):
+    """Rows i0 to i0 + m, columns j0 to j0 + n of C (+)= A B + bias, a product of few terms, its A[i0 + p, k] at A[a + p
     apart + k step] and its B[k, j0 + q] at B[b + k stride + q]: rows of C are written from end to end, a few at a time,
     as fast as memory takes them."""
     compact()
@@ -102,41 +109,45 @@ def few_terms(A, a, step, apart, B, b, stride, K, C, i0, m, j0, n, bias):
     if K <= _TERMS_OF_ROW and K * n * C.itemsize <= _STAYS and n >= strips * tile_width(_ROW, C):
         for r in range(m):
             row = A, a + r * apart, step, apart, np.intp(1)
-            _few_terms_rows(_ROW, np.intp(0), *row, *others, i0 + r, j0, n, bias)
+            _few_terms_rows(_ROW, np.intp(0), *row, *others, i0 + r, j0, n, bias, accumulate)
         return
     while next_p < m:
         most = few if m - next_p <= few else many
-        p, next_p = max(np.intp(0), min(next_p, m - most)), next_p + most  # the last rows lie over those before
+        # The last rows lie over those before, unless these would be added twice.
+        p, next_p = next_p if accumulate else max(np.intp(0), min(next_p, m - most)), next_p + most
         stop, done = min(p + most, m), np.intp(0)
         group = A, a + p * apart, step, apart, stop - p
         if most == few or K <= _FEWEST_TERMS:
             for r_or_less in range(p, stop, few):
-                r = max(p, min(r_or_less, stop - few))
+                r = r_or_less if accumulate else max(p, min(r_or_less, stop - few))
                 rows = A, a + r * apart, step, apart, stop - r
-                done = _few_terms_rows(_FEW_WIDE, np.intp(1), *rows, *others, i0 + r, j0, n, bias)
+                done = _few_terms_rows(_FEW_WIDE, np.intp(1), *rows, *others, i0 + r, j0, n, bias, accumulate)
         else:
-            done = _few_terms_rows(TILE, np.intp(TILE_VECS - 1), *group, *others, i0 + p, j0, n, bias)
+            done = _few_terms_rows(TILE, np.intp(TILE_VECS - 1), *group, *others, i0 + p, j0, n, bias, accumulate)
         while TILE_VECS > 1 and n - done > L and n >= pair:
             q = min(done, n - pair)
+            at = B, b + q, stride, K, C, i0 + p, j0 + q, bias, accumulate, j0 + done
             if most == few:
-                _few_terms_strip(_FEW_PAIR, *group, B, b + q, stride, K, C, i0 + p, j0 + q, bias)
+                _few_terms_strip(_FEW_PAIR, *group, *at)
             else:
-                _few_terms_strip(MEDIUM, *group, B, b + q, stride, K, C, i0 + p, j0 + q, bias)
+                _few_terms_strip(MEDIUM, *group, *at)
             done = q + pair
-        for q_or_less in range(done, n, L):
-            q = min(q_or_less, n - L)
-            _few_terms_strip(NARROW, *group, B, b + q, stride, K, C, i0 + p, j0 + q, bias)
+        while done < n:
+            q = min(done, n - L)
+            at = B, b + q, stride, K, C, i0 + p, j0 + q, bias, accumulate, j0 + done
+            _few_terms_strip(NARROW, *group, *at)
+            done = q + L
 
 
 @device
-def few_terms_by_columns(A, a, step, apart, B, K, C, i0, m, j0, n, bias, work, right):
+def few_terms_by_columns(A, a, step, apart, B, K, C, i0, m, j0, n, bias, accumulate, work, right):
     """few_terms of a B[j, k], which is transposed first."""
     compact()
     L = lanes(C)
     width = ceil_div(n, L) * L
     for q in range(0, n, L):
         to_lines(B, (j0 + q) * K, K, n - q, work, right + q, width)
-    few_terms(A, a, step, apart, work, right, width, K, C, i0, m, j0, n, bias)
+    few_terms(A, a, step, apart, work, right, width, K, C, i0, m, j0, n, bias, accumulate)
 
 
 @device

@@ -36,9 +36,10 @@ TURNED_BY_ROWS, TURNED_OF_LARGE, LARGE_FACTOR = 2 * TILE_ROWS, 4 * TILE_ROWS, 2*
 # Packed, dX of 64 × 784 × 256 takes 1.13 times as long, of 33 × 1000 × 5 1.4 times. More than FEW_TERMS_OF_MEETING rows
 # of B that meet push each other out of the first cache: packed, dW of 24 × 1024 × 512 takes 0.4 times as long.
 # But more than _MANY_ROWS of C pay for packing more terms than of a large B: dW of 167 × 882 from 221 rows takes 0.6 of
-# the time.
-FEW_TERMS_BY_ROWS, FEW_TERMS_OF_LARGE = (BLOCK, 80) if TILE_VECS > 1 else (48, 48)
-_MANY_ROWS = 12 * TILE_ROWS
+# the time; and more than FEW_TERMS_OF_MANY, if B has more than MANY_BYTES: dW of 596 × 674 from 61 rows, of float64,
+# takes 0.8 of the time.
+FEW_TERMS_BY_ROWS, FEW_TERMS_OF_LARGE, FEW_TERMS_OF_MANY = (BLOCK, 80, 48) if TILE_VECS > 1 else (48, 48, 48)
+_MANY_ROWS, MANY_BYTES = 12 * TILE_ROWS, 2**18
 FEW_TERMS_OF_MORE, FEW_TERMS_OF_MEETING, FEW_BYTES = 40, 8, 3 * 2**19
 # The same of a B by columns, which is transposed as a whole before.
 FEW_TERMS_BY_COLUMNS, FEW_TERMS = 48, 24
@@ -168,9 +169,11 @@ def are_few_terms(b_by_rows, m, n, K, itemsize, met):
     if not b_by_rows:
         least = VECTOR_BYTES if m <= _FEW_TURNED else _LEAST_COLUMNS
         return K <= FEW_TERMS_BY_COLUMNS and n * itemsize >= least
-    most = FEW_TERMS if m == 1 else FEW_TERMS_OF_LARGE
-    if m > 2 and (m <= TILE_ROWS or (m <= _MANY_ROWS and K * n * itemsize <= FEW_BYTES)):
+    most, size = FEW_TERMS if m == 1 else FEW_TERMS_OF_LARGE, K * n * itemsize
+    if m > 2 and (m <= TILE_ROWS or (m <= _MANY_ROWS and size <= FEW_BYTES)):
         most = FEW_TERMS_BY_ROWS
+    elif m > _MANY_ROWS and size > MANY_BYTES:
+        most = FEW_TERMS_OF_MANY
     if FEW_ROWS < m <= MORE_ROWS:
         most = min(most, FEW_TERMS_OF_MORE)
     if met and m > TILE_ROWS:  # else B is read but once
@@ -201,11 +204,11 @@ def is_unpacked(b_by_rows, m, n, K, itemsize):
 
 
 @device
-def _kind(b_by_rows, sums, rows, columns, last, n, K, C, accumulate):
+def _kind(b_by_rows, sums, rows, columns, last, n, K, C):
     """The kind of a task that is neither thin nor high, or 0 for blocks of terms. It has so many rows, and so many
     columns, or those of the last one, of n in all."""
     met = meet(n, C.itemsize)
-    if sums == 1 and not accumulate and are_few_terms(b_by_rows, rows, columns, K, C.itemsize, met):
+    if sums == 1 and are_few_terms(b_by_rows, rows, columns, K, C.itemsize, met):
         if are_few_terms(b_by_rows, rows, last, K, C.itemsize, met):
             return np.intp(FEW_TERMS_KIND)
     few = are_few_columns(columns, K, C) and not is_unpacked(b_by_rows, rows, n, K, C.itemsize)
@@ -213,7 +216,7 @@ def _kind(b_by_rows, sums, rows, columns, last, n, K, C, accumulate):
 
 
 @device
-def plan(C, K, sums, a_by_rows, b_by_rows, accumulate, threads, workspace):
+def plan(C, K, sums, a_by_rows, b_by_rows, threads, workspace):
     """How C (+)= A B, of K terms in blocks of so many sums, is cut into tasks: as large as so many bytes of workspace
     allow, so that packing is seldom, but one a thread. The terms are the rows of either factor, or are not. (tasks in
     all, size of a worker's room and of that which workers share; whether Cᵀ is computed in place of C; rows and columns
@@ -256,7 +259,7 @@ def plan(C, K, sums, a_by_rows, b_by_rows, accumulate, threads, workspace):
     totals = right + packed * TILE_VECS * (held * L + L) + L * TILE_VECS * L
     size = totals + ((tall * wide if block < K else 1) + 1) * REGISTERS * L
     wide = min(n, columns)
-    kind = _kind(b_by_rows, sums, min(m, rows), wide, n - (across - 1) * wide, n, K, C, accumulate)
+    kind = _kind(b_by_rows, sums, min(m, rows), wide, n - (across - 1) * wide, n, K, C)
     return tasks, size, none, turned, rows, columns, across, kind if kind else group, right, totals, sums
 
 

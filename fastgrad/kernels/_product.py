@@ -128,10 +128,11 @@ def few_terms_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, 
     """A task of a product of few terms."""
     compact()
     i0, m, j0, n, K, step, apart = rectangle(A, a_by_rows, C, plan, task)
+    factor, to = (flat(A), i0 * apart, step, apart), (K, C, i0, m, j0, n, bias, accumulate)
     if b_by_rows:
-        few_terms(flat(A), i0 * apart, step, apart, flat(B), j0, B.shape[1], K, C, i0, m, j0, n, bias)
+        few_terms(*factor, flat(B), j0, B.shape[1], *to)
     else:
-        few_terms_by_columns(flat(A), i0 * apart, step, apart, B, K, C, i0, m, j0, n, bias, work, left + plan[8])
+        few_terms_by_columns(*factor, B, *to, work, left + plan[8])
 
 
 @part(*TASK)

@@ -156,6 +156,25 @@ def tile_load(typingctx, array, at, stride, shape):
 
 
 @intrinsic
+def tile_load_rows(typingctx, array, at, stride, shape, rows):
+    """tile[p, q] = array[at + p stride + q]; from row `rows` on, the last is loaded again."""
+    tile = shape.of(array.dtype)
+
+    def codegen(context, builder, sig, args):
+        array_value, at, stride, _, rows = args
+        vector = context.get_value_type(tile.vec)
+        value = ir.Constant(context.get_value_type(tile), ir.Undefined)
+        pointers = repeated_row_pointers(context, builder, array, array_value, at, stride, tile.rows, rows, vector)
+        for p, pointer in enumerate(pointers):
+            for c in range(tile.vecs):
+                loaded = builder.load(next_to(builder, pointer, c), align=tile.vec.itemsize)
+                value = builder.insert_value(value, loaded, p * tile.vecs + c)
+        return value
+
+    return tile(array, types.intp, types.intp, shape, types.intp), codegen
+
+
+@intrinsic
 def tile_load_masked(typingctx, array, at, stride, shape, mask):
     """tile[p, q] = array[at + p stride + q] where the mask is true and 0 elsewhere, for one vector a row"""
     tile = shape.of(array.dtype)
@@ -262,6 +281,25 @@ def tile_add(typingctx, x, y):
         return total
 
     return x(x, x), codegen
+
+
+@intrinsic
+def tile_beyond(typingctx, tile, columns):
+    """tile[p, q] beyond so many columns, and what changes no sum, −0, in these."""
+
+    def codegen(context, builder, sig, args):
+        value, columns = args
+        vector, count = context.get_value_type(tile.vec), tile.vec.lanes
+        done = broadcast(builder, builder.trunc(columns, I32), ir.VectorType(I32, count))
+        none = ir.Constant(vector, [-0.0] * count)
+        for _, c, place in tile.registers():
+            lane = ir.Constant(done.type, list(range(c * count, (c + 1) * count)))
+            beyond = builder.icmp_signed(">=", lane, done)
+            kept = builder.select(beyond, builder.extract_value(value, place), none)
+            value = builder.insert_value(value, kept, place)
+        return value
+
+    return tile(tile, types.intp), codegen
 
 
 @intrinsic

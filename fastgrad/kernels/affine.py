@@ -35,21 +35,21 @@ _MULTIPLY_ADD = ARITHMETIC / 250  # nanoseconds a byte
 
 
 @device
-def plan_of_Y(Y, d, X_by_columns, W_by_columns, accumulate, threads, workspace):
+def plan_of_Y(Y, d, X_by_columns, W_by_columns, threads, workspace):
     """The plan of Y (+)= X Wᵀ"""
-    return plan(Y, d, sums_along(Y, d), X_by_columns, W_by_columns, accumulate, threads, workspace)
+    return plan(Y, d, sums_along(Y, d), X_by_columns, W_by_columns, threads, workspace)
 
 
 @device
-def plan_of_dX(dX, m, dY_by_columns, W_by_columns, accumulate, threads, workspace):
+def plan_of_dX(dX, m, dY_by_columns, W_by_columns, threads, workspace):
     """The plan of dX (+)= dY W"""
-    return plan(dX, m, sums_across(dX, m), dY_by_columns, not W_by_columns, accumulate, threads, workspace)
+    return plan(dX, m, sums_across(dX, m), dY_by_columns, not W_by_columns, threads, workspace)
 
 
 @device
-def plan_of_dW(dW, n, dY_by_columns, X_by_columns, accumulate, threads, workspace):
+def plan_of_dW(dW, n, dY_by_columns, X_by_columns, threads, workspace):
     """The plan of dW (+)= dYᵀ X"""
-    return plan(dW, n, np.intp(1), not dY_by_columns, not X_by_columns, accumulate, threads, workspace)
+    return plan(dW, n, np.intp(1), not dY_by_columns, not X_by_columns, threads, workspace)
 
 
 @device
@@ -63,7 +63,7 @@ def affine_tasks(X, W, b, Y, accumulate, cuts, work, own):
 def affine(X, W, b, Y, accumulate, threads):
     """Y[r, s] (+)= Σ_k X[r, k] W[s, k] + b[s]"""
     lie = by_columns(X), by_columns(W)
-    cuts = plan_of_Y(Y, X.shape[1], *lie, accumulate, threads, WORKSPACE)
+    cuts = plan_of_Y(Y, X.shape[1], *lie, threads, WORKSPACE)
     absent = absent_of_product(*lie, Y, cuts)
     if absent:
         return absent
@@ -81,7 +81,7 @@ def affine(X, W, b, Y, accumulate, threads):
 def affine_dx(dY, W, dX, accumulate, threads):
     """dX[i, j] (+)= Σ_s dY[i, s] W[s, j]"""
     lie = by_columns(dY), by_columns(W)
-    cuts = plan_of_dX(dX, dY.shape[1], *lie, accumulate, threads, WORKSPACE)
+    cuts = plan_of_dX(dX, dY.shape[1], *lie, threads, WORKSPACE)
     absent = absent_of_product(lie[0], not lie[1], dX, cuts)
     if absent:
         return absent
@@ -101,7 +101,7 @@ def affine_dx(dY, W, dX, accumulate, threads):
 def affine_dw(dY, X, dW, accumulate, threads):
     """dW[i, j] (+)= Σ_r dY[r, i] X[r, j]"""
     lie = by_columns(dY), by_columns(X)
-    cuts = plan_of_dW(dW, dY.shape[0], *lie, accumulate, threads, WORKSPACE)
+    cuts = plan_of_dW(dW, dY.shape[0], *lie, threads, WORKSPACE)
     absent = absent_of_product(not lie[0], not lie[1], dW, cuts)
     if absent:
         return absent
@@ -237,8 +237,8 @@ def absent_of_vjp(X_by_columns, W_by_columns, dX, dW, cuts_dX, cuts_dW):
 def affine_vjp(dY, X, W, dX, dW, db, accumulate, threads):
     """dX[i, j] (+)= Σ_s dY[i, s] W[s, j];  dW[i, j] (+)= Σ_r dY[r, i] X[r, j];  db[i] (+)= Σ_r dY[r, i]"""
     no, lie = flag(False), (by_columns(X), by_columns(W))
-    cuts_dX = plan_of_dX(dX, dY.shape[1], no, lie[1], accumulate, threads, WORKSPACE)
-    cuts_dW = plan_of_dW(dW, dY.shape[0], no, lie[0], accumulate, threads, WORKSPACE)
+    cuts_dX = plan_of_dX(dX, dY.shape[1], no, lie[1], threads, WORKSPACE)
+    cuts_dW = plan_of_dW(dW, dY.shape[0], no, lie[0], threads, WORKSPACE)
     absent = absent_of_vjp(*lie, dX, dW, cuts_dX, cuts_dW)
     if absent:
         return absent
@@ -257,15 +257,12 @@ def affine_vjp(dY, X, W, dX, dW, db, accumulate, threads):
 def affine_jvp(X, W, dX, dW, db, dY, threads):
     """dY[r, s] = Σ_k dX[r, k] W[s, k] + db[s] + Σ_k X[r, k] dW[s, k], a missing tangent being of size 0"""
     d, no = X.shape[1], flag(False)
-    cuts = plan_of_Y(dY, d, no, no, no, threads, WORKSPACE)
-    cuts_more = plan_of_Y(dY, d, no, no, flag(True), threads, WORKSPACE) if dW.size else cuts
+    cuts = plan_of_Y(dY, d, no, no, threads, WORKSPACE)
     absent = absent_of_product(no, no, dY, cuts)
-    if not absent:
-        absent = absent_of_product(no, no, dY, cuts_more)
     if absent:
         return absent
     workers = min(threads, cuts[0])
-    room, start, apart = workspaces(larger(cuts[1:3], cuts_more[1:3]), workers, dY)
+    room, start, apart = workspaces(cuts[1:3], workers, dY)
     work = borrowed(dY, room)
     count_anew(work)
     for worker in prange(workers):
@@ -274,7 +271,7 @@ def affine_jvp(X, W, dX, dW, db, dY, threads):
         while task < cuts[0]:
             product(dX, no, W, no, dY, db, no, cuts, task, work, own)
             if dW.size:
-                product(X, no, dW, no, dY, db[:0], flag(True), cuts_more, task, work, own)
+                product(X, no, dW, no, dY, db[:0], flag(True), cuts, task, work, own)
             task = take_number(work)
     give_back(work)
     return 0

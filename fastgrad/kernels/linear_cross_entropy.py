@@ -53,9 +53,9 @@ def block_rows(n, k, itemsize, room):
 def cuts_of_block(S, d, W_by_columns, dX, dW, accumulate, threads):
     """The plans of the products of a block: its logits, dX and dW."""
     (rows, k), no = S.shape, flag(False)
-    cuts = plan_of_Y(S, d, no, W_by_columns, no, threads, _WORKSPACE)
-    cuts_dX = plan_of_dX(dX, k, no, W_by_columns, no, threads, _WORKSPACE)
-    cuts_dW = plan_of_dW(dW, rows, no, no, accumulate, threads, _WORKSPACE)
+    cuts = plan_of_Y(S, d, no, W_by_columns, threads, _WORKSPACE)
+    cuts_dX = plan_of_dX(dX, k, no, W_by_columns, threads, _WORKSPACE)
+    cuts_dW = plan_of_dW(dW, rows, no, no, threads, _WORKSPACE)
     return cuts, cuts_dX, cuts_dW
 
 
