@@ -45,9 +45,18 @@ def call(function, kernel, signature, inputs, *options, out=None, accumulate=Non
     """
     if accumulate is not None:
         options = (*options, accumulate)
-    if signature.inplace or axis is not NO_AXIS:
+    along = signature.inplace or axis is not NO_AXIS
+    if along:
         try:
             return _of_rows(kernel, list(inputs.values()), options, out, axis)
+        except UNUSUAL:
+            pass
+    if out is None:  # else, copies would hide that it overlaps an input
+        try:
+            copies = _copies(signature, inputs)
+            if along:
+                return _of_rows(kernel, copies, options, None, axis)
+            return kernel(*copies, *[None for _ in signature.outputs], *options)
         except UNUSUAL:
             pass
     arrays, plan, dtype, compute, outs = check(function, signature, inputs, out, axis)
@@ -101,6 +110,16 @@ def _of_rows(kernel, arrays, options, out, axis):
     return result if result.ndim else result[()]
 
 
+def _copies(signature, inputs):
+    """The inputs as arrays that kernels take, in the wider of their dtypes, or one of UNUSUAL."""
+    arrays = {name: np.asarray(value) for name, value in inputs.items() if value is not None}
+    dtypes = {_DOUBLE if array.dtype.kind in "biu" else array.dtype for array in arrays.values()}
+    dtype = _DOUBLE if _DOUBLE in dtypes else _SINGLE
+    if not dtypes <= {_SINGLE, _DOUBLE}:
+        raise TypeError
+    return [_plain(o, arrays[o.name], dtype) if o.name in arrays else None for o in signature.inputs]
+
+
 def plain_inputs(plan, arrays, dtype):
     """The arrays as kernels take them: floats in this dtype, integers in int64, None for what is missing."""
     return [
@@ -141,6 +160,8 @@ def common_dtypes(arrays):
 
 def _plain(operand, array, dtype):
     """The array as kernels take it: contiguous, aligned, of a native dtype."""
+    if array.dtype is dtype and array.flags.carray:
+        return array
     by_columns = operand.by_columns and array.ndim == 2 and array.flags.f_contiguous
     if not by_columns and not operand.integer and array.dtype == dtype and _is_turned(array):
         return by_rows(array, None)

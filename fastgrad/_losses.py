@@ -7,6 +7,7 @@ import numpy as np
 from ._arguments import as_array, assign, checked_outs, common_dtypes, plain_inputs, shape_plan
 from .kernels import cross_entropy as kernels
 
+_CLASSES = np.dtype(np.int64)
 REDUCTIONS = {"none": kernels.NONE, "sum": kernels.SUM, "mean": kernels.MEAN}
 
 
@@ -37,15 +38,26 @@ def _number(function, name, value):
     return float(number)
 
 
-def of_classes(family, dtype, classes, smoothing, weight, sample_weight):
-    """The kernel for targets that are classes, and the weights of these as it takes them. Raises one of UNUSUAL where
+def of_classes(family, dtype, classes, target, smoothing, weight, sample_weight, outs=()):
+    """The kernel for targets that are classes; these, and their weights, as it takes them. Raises one of UNUSUAL where
     weights are no arrays, or not all at least 0."""
     for given in (weight, sample_weight):
         if given is not None and not given.min(initial=0) >= 0:
             raise ValueError
+    if target.dtype is not _CLASSES:
+        target = _as_classes(target, outs)
     if smoothing:
-        return family.of_smoothed_indices[dtype], np.ones(classes, dtype) if weight is None else weight
-    return family.of_indices[dtype], weight
+        return family.of_smoothed_indices[dtype], target, np.ones(classes, dtype) if weight is None else weight
+    return family.of_indices[dtype], target, weight
+
+
+def _as_classes(target, outs):
+    """Integers as the kernels take them, unless `outs` may overlap them."""
+    kind, size = target.dtype.kind, target.dtype.itemsize
+    fits = kind == "i" or (kind == "u" and size < _CLASSES.itemsize)
+    if not fits or any(np.may_share_memory(target, out) for out in outs if out is not None):
+        raise TypeError
+    return target.astype(_CLASSES)
 
 
 def is_number(dloss):

@@ -77,8 +77,9 @@ def cross_entropy(
     """
     options = checked_options("cross_entropy", ignore_index, label_smoothing, z_loss, reduction)
     try:
-        kernel, weights = of_classes(kernels, S.dtype, S.shape[-1], options[1], weight, sample_weight)
-        loss, _ = kernel(S, target, weights, sample_weight, None, None, False, *options[:3], 1.0, options[3])
+        about = target, options[1], weight, sample_weight
+        kernel, classes, weights = of_classes(kernels, S.dtype, S.shape[-1], *about)
+        loss, _ = kernel(S, classes, weights, sample_weight, None, None, False, *options[:3], 1.0, options[3])
         return reduced(loss, options[3])
     except UNUSUAL:
         pass
@@ -155,9 +156,10 @@ def cross_entropy_value_and_grad(
     options = checked_options("cross_entropy_value_and_grad", ignore_index, label_smoothing, z_loss, reduction)
     if is_number(dloss):
         try:
-            kernel, weights = of_classes(kernels, S.dtype, S.shape[-1], options[1], weight, sample_weight)
+            about = target, options[1], weight, sample_weight
+            kernel, classes, weights = of_classes(kernels, S.dtype, S.shape[-1], *about, outs=(out,))
             scale = 1.0 if dloss is None else dloss
-            loss, dS = kernel(S, target, weights, sample_weight, None, None, out, *options[:3], scale, options[3])
+            loss, dS = kernel(S, classes, weights, sample_weight, None, None, out, *options[:3], scale, options[3])
             return reduced(loss, options[3]), dS
         except UNUSUAL:
             pass

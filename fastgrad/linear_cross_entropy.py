@@ -77,9 +77,10 @@ def linear_cross_entropy(
     """
     options = checked_options("linear_cross_entropy", ignore_index, label_smoothing, z_loss, reduction)
     try:
-        kernel, weights = of_classes(kernels, X.dtype, len(W), options[1], weight, sample_weight)
+        about = target, options[1], weight, sample_weight
+        kernel, classes, weights = of_classes(kernels, X.dtype, len(W), *about)
         rest = False, False, False, *options[:3], 1.0, options[3], *kernels.SETTINGS
-        loss, *_ = kernel(X, W, b, target, weights, sample_weight, None, None, *rest)
+        loss, *_ = kernel(X, W, b, classes, weights, sample_weight, None, None, *rest)
         return reduced(loss, options[3])
     except UNUSUAL:
         pass
@@ -161,11 +162,12 @@ def linear_cross_entropy_value_and_grad(
     options = checked_options("linear_cross_entropy_value_and_grad", ignore_index, label_smoothing, z_loss, reduction)
     if is_number(dloss):
         try:
-            kernel, weights = of_classes(kernels, X.dtype, len(W), options[1], weight, sample_weight)
             dX, dW, db = (None, None, None) if out is None else out
+            about = target, options[1], weight, sample_weight
+            kernel, classes, weights = of_classes(kernels, X.dtype, len(W), *about, outs=(dX, dW, db))
             scale = 1.0 if dloss is None else dloss
             rest = dX, dW, db, *options[:3], scale, options[3], *kernels.SETTINGS
-            loss, *gradients = kernel(X, W, b, target, weights, sample_weight, None, None, *rest)
+            loss, *gradients = kernel(X, W, b, classes, weights, sample_weight, None, None, *rest)
             return reduced(loss, options[3]), tuple(gradients)
         except UNUSUAL:
             pass

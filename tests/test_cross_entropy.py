@@ -273,6 +273,19 @@ def test_any_integers_are_class_indices(kind):
     )
 
 
+def test_class_indices_of_any_integers_are_kept_from_out():
+    """Also where a kernel is given a converted copy."""
+    memory = np.zeros(24, np.float32)
+    out, target = memory.reshape(6, 4), memory[:6].view(np.int32)
+    S, X, W = np.ones((6, 4), np.float32), np.ones((6, 3), np.float32), np.ones((4, 3), np.float32)
+    with pytest.raises(ValueError, match="out overlaps target"):
+        fg.cross_entropy_value_and_grad(S, target, out=out)
+    outs = memory[:18].reshape(6, 3), np.empty_like(W), np.empty(4, np.float32)
+    with pytest.raises(ValueError, match=r"out\[0\] \(dX\) overlaps target"):
+        fg.linear_cross_entropy_value_and_grad(X, W, None, target, out=outs)
+    assert not memory.any()
+
+
 def test_python_numbers_leave_the_dtype():
     S, target = np.ones((2, 3), np.float32), np.array([0, 1])
     for options in ({"dloss": 0.5}, {"dloss": 2}, {"z_loss": np.float64(0.1)}, {"label_smoothing": 0.5}):
