@@ -53,9 +53,9 @@ def call(function, kernel, signature, inputs, *options, out=None, accumulate=Non
             pass
     if out is None:  # else, copies would hide that it overlaps an input
         try:
-            copies = _copies(signature, inputs)
+            copies, fresh = _copies(signature, inputs)
             if along:
-                return _of_rows(kernel, copies, options, None, axis)
+                return _of_rows(kernel, copies, options, fresh if signature.inplace else None, axis)
             return kernel(*copies, *[None for _ in signature.outputs], *options)
         except UNUSUAL:
             pass
@@ -111,13 +111,22 @@ def _of_rows(kernel, arrays, options, out, axis):
 
 
 def _copies(signature, inputs):
-    """The inputs as arrays that kernels take, in the wider of their dtypes, or one of UNUSUAL."""
+    """The inputs as arrays that kernels take, in the wider of their dtypes, or one of UNUSUAL; and one that had to be
+    copied, for a result: two large arrays that are new to a process take it four times as long as one."""
     arrays = {name: np.asarray(value) for name, value in inputs.items() if value is not None}
     dtypes = {_DOUBLE if array.dtype.kind in "biu" else array.dtype for array in arrays.values()}
     dtype = _DOUBLE if _DOUBLE in dtypes else _SINGLE
     if not dtypes <= {_SINGLE, _DOUBLE}:
         raise TypeError
-    return [_plain(o, arrays[o.name], dtype) if o.name in arrays else None for o in signature.inputs]
+    ready, fresh = [], None
+    for operand in signature.inputs:
+        array = plain = arrays.get(operand.name)
+        if array is not None:
+            plain = _plain(operand, array, dtype)
+        if plain is not array:
+            fresh = plain
+        ready.append(plain)
+    return ready, fresh
 
 
 def plain_inputs(plan, arrays, dtype):
