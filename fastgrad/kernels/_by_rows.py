@@ -8,7 +8,7 @@ import numpy as np
 
 from ._arrays import compact
 from ._jit import device, inlined
-from ._parts import absent, part
+from ._parts import Choice, absent_of, part
 from ._simd import first, lanes
 from ._tile import (
     TILE_ROWS,
@@ -167,38 +167,23 @@ def many_by_rows(work, a, terms, B, b, stride, columns, t, sums, width, opens):
     _add_strips(_MANY, _MANY_STRIP, work, a, terms, B, b, stride, columns, t, width, opens)
 
 
+BY_ROWS = Choice(one_by_rows, two_by_rows, few_by_rows, more_by_rows, many_by_rows)
+
+
 @device
-def add_by_rows(m, work, a, terms, B, b, stride, columns, t, sums, width, opens):
-    """The part for m rows beside a B by rows."""
-    args = work, a, terms, B, b, stride, columns, t, sums, width, opens
-    if m > MORE_ROWS:
-        many_by_rows(*args)
-    elif m > FEW_ROWS:
-        more_by_rows(*args)
-    elif m > 2:
-        few_by_rows(*args)
-    elif m > 1:
-        two_by_rows(*args)
-    else:
-        one_by_rows(*args)
-
-
-BY_ROWS_PARTS = one_by_rows, two_by_rows, few_by_rows, more_by_rows, many_by_rows
+def part_by_rows(m):
+    """Which part of BY_ROWS is for m rows, up to TILE_ROWS."""
+    if m <= 2:
+        return max(m, np.intp(1))
+    if m <= FEW_ROWS:
+        return np.intp(3)
+    return np.intp(4 if m <= MORE_ROWS else 5)
 
 
 @device
 def first_absent_of_by_rows(m, like):
-    """Which of the BY_ROWS_PARTS, counted from 1, m rows, TILE_ROWS at a time, need and is not linked, or 0"""
-    if m > TILE_ROWS and not absent(many_by_rows, like):
-        m = (m - 1) % TILE_ROWS + 1  # the last of them
-    if m > MORE_ROWS:
-        missing = 5 * absent(many_by_rows, like)
-    elif m > FEW_ROWS:
-        missing = 4 * absent(more_by_rows, like)
-    elif m > 2:
-        missing = 3 * absent(few_by_rows, like)
-    elif m > 1:
-        missing = 2 * absent(two_by_rows, like)
-    else:
-        missing = 1 * absent(one_by_rows, like)
+    """Which part of BY_ROWS m rows, TILE_ROWS at a time, need and is not linked, or 0"""
+    missing = absent_of(BY_ROWS, part_by_rows(min(m, TILE_ROWS)), like)
+    if m > TILE_ROWS and not missing:
+        missing = absent_of(BY_ROWS, part_by_rows((m - 1) % TILE_ROWS + 1), like)  # the last of them
     return missing

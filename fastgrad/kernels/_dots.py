@@ -5,6 +5,7 @@ A register holds SUMS terms next to each other of some columns, so its lanes are
 wants side by side. Columns are read a few at a time and from end to end.
 """
 
+import numpy as np
 from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
@@ -13,7 +14,7 @@ from ._arrays import compact
 from ._fetch import are_factors_fetched, fetch_factors
 from ._jit import device, inlined
 from ._pack import ceil_div
-from ._parts import absent, part
+from ._parts import Choice, part
 from ._tile import (
     SUMS,
     TILE_VECS,
@@ -224,49 +225,16 @@ def eight_by_columns(A, a, apart, rows, B, b, stride, columns, terms, block, wor
     _dots(_EIGHT, A, a, apart, rows, B, b, stride, columns, terms, block, work, t, width, opens)
 
 
-DOTS_PARTS = one_by_columns, two_by_columns, few_by_columns, six_by_columns, eight_by_columns
+DOTS = Choice(one_by_columns, two_by_columns, few_by_columns, six_by_columns, eight_by_columns)
 
 
 @device
-def _part_for(m):
-    """Which of the DOTS_PARTS, counted from 1, is for m rows: the last of those that repeat the fewest."""
+def part_of_dots(m):
+    """Which part of DOTS is for m rows: the last of those that repeat the fewest."""
     if m <= 2:
-        return m
+        return max(m, np.intp(1))
     few, six, eight = tile_rows(_FEW), tile_rows(_SIX), tile_rows(_EIGHT)
     few, six, eight = ceil_div(m, few) * few, ceil_div(m, six) * six, ceil_div(m, eight) * eight
     if TILE_VECS > 1 and eight <= min(few, six):
-        return 5
-    return 4 if six <= few else 3
-
-
-@device
-def first_absent_of_dots(m, like):
-    """Which of the DOTS_PARTS, counted from 1, m rows need and is not linked, or 0"""
-    wanted = _part_for(m)
-    if wanted == 5:
-        missing = 5 * absent(eight_by_columns, like)
-    elif wanted == 4:
-        missing = 4 * absent(six_by_columns, like)
-    elif wanted == 3:
-        missing = 3 * absent(few_by_columns, like)
-    elif wanted == 2:
-        missing = 2 * absent(two_by_columns, like)
-    else:
-        missing = 1 * absent(one_by_columns, like)
-    return missing
-
-
-@device
-def add_dots(m, A, a, apart, B, b, stride, columns, terms, block, work, t, width, opens):
-    """The part for m rows."""
-    args, wanted = (A, a, apart, m, B, b, stride, columns, terms, block, work, t, width, opens), _part_for(m)
-    if wanted == 5:
-        eight_by_columns(*args)
-    elif wanted == 4:
-        six_by_columns(*args)
-    elif wanted == 3:
-        few_by_columns(*args)
-    elif wanted == 2:
-        two_by_columns(*args)
-    else:
-        one_by_columns(*args)
+        return np.intp(5)
+    return np.intp(4 if six <= few else 3)

@@ -2,7 +2,8 @@
 
 A kernel contains its inner functions. What is large, and used by many kernels but not in every call, is a part instead:
 machine code of its own, whose address stands in a slot that kernels know as a symbol. A kernel says which part a call
-needs; where its slot is empty, nothing is touched, Python compiles the part or loads it, and calls again.
+needs; where its slot is empty, nothing is touched, Python compiles the part or loads it, and calls again. Parts that do
+the same for different numbers of rows, say, are a `Choice`.
 """
 
 import ctypes
@@ -45,7 +46,7 @@ class Part:
         self.slots = {dtype: ctypes.c_void_p() for dtype in ("float32", "float64")}
         for dtype, slot in self.slots.items():
             llvmlite.binding.add_symbol(self._symbol(dtype), ctypes.addressof(slot))
-        _make_callable(self)
+        _make_callable(self, types_of, self.call)
 
     def link(self, dtype):
         """Compiles the part, or loads it."""
@@ -60,34 +61,61 @@ class Part:
     def _symbol(self, dtype):
         return f"{self._name}.{dtype}"
 
-    def address(self, context, builder, dtype):
-        """What stands in the slot when compiled code asks."""
-        return builder.load(context.get_c_value(builder, cgutils.voidptr_t, self._symbol(dtype)))
+    def slot(self, context, builder, dtype):
+        """Where compiled code finds the address."""
+        return context.get_c_value(builder, cgutils.voidptr_t, self._symbol(dtype))
 
     def call(self, context, builder, argtypes, args):
         """Numba's status of a call, and the result."""
-        function_type = context.call_conv.get_function_type(self.returns, argtypes)
-        function = builder.bitcast(self.address(context, builder, _dtype(argtypes)), function_type.as_pointer())
-        return context.call_conv.call_function(builder, function, self.returns, argtypes, args)
+        slot = self.slot(context, builder, _dtype(argtypes))
+        return _call(context, builder, slot, self.returns, argtypes, args)
 
 
-def _make_callable(part):
-    """Tells Numba what a call of the part is."""
+class Choice:
+    """Parts that take the same arguments, as one function: before these, it takes the number of a part, from 1 on."""
+
+    def __init__(self, *parts):
+        self.parts = parts
+        types_of = parts[0].types
+
+        def call(context, builder, argtypes, args):
+            slot = self.slot(context, builder, _dtype(argtypes), args[0])
+            return _call(context, builder, slot, types.none, argtypes[1:], args[1:])
+
+        _make_callable(self, lambda dtype: (types.intp, *types_of(dtype)), call)
+
+    def slot(self, context, builder, dtype, number):
+        """Where compiled code finds the address of the part of this number."""
+        slots = [part.slot(context, builder, dtype) for part in self.parts]
+        chosen = slots[0]
+        for place, slot in enumerate(slots[1:], 2):
+            chosen = builder.select(builder.icmp_signed("==", number, number.type(place)), slot, chosen)
+        return chosen
+
+
+def _call(context, builder, slot, returns, argtypes, args):
+    function_type = context.call_conv.get_function_type(returns, argtypes)
+    function = builder.bitcast(builder.load(slot), function_type.as_pointer())
+    return context.call_conv.call_function(builder, function, returns, argtypes, args)
+
+
+def _make_callable(function, types_of, call):
+    """Tells Numba what a call of the function, of arguments of these types, is."""
 
     class Template(AbstractTemplate):
-        key = part
+        key = function
 
         def generic(self, args, kws):
-            return signature(types.none, *part.types(_dtype(args)))
+            return signature(types.none, *types_of(_dtype(args)))
 
     def lowered(context, builder, sig, args):
-        status, _ = part.call(context, builder, sig.args, args)
+        status, _ = call(context, builder, sig.args, args)
         with cgutils.if_unlikely(builder, status.is_error):  # an index out of bounds, where Numba checks them
             context.call_conv.return_status_propagate(builder, status)
         return context.get_dummy_value()
 
-    infer_global(part, types.Function(Template))
-    lower_builtin(part, types.VarArg(types.Any))(lowered)
+    infer_global(function, types.Function(Template))
+    lower_builtin(function, types.VarArg(types.Any))(lowered)
 
 
 def _dtype(args):
@@ -109,6 +137,18 @@ def absent(typingctx, part, like):
     """Whether the part is not linked yet for the dtype of `like`."""
 
     def codegen(context, builder, sig, args):
-        return cgutils.is_null(builder, part.typing_key.address(context, builder, like.dtype))
+        return cgutils.is_null(builder, builder.load(part.typing_key.slot(context, builder, like.dtype)))
 
     return types.boolean(part, like), codegen
+
+
+@intrinsic
+def absent_of(typingctx, choice, number, like):
+    """The number, if this part of the choice is not linked yet for the dtype of `like`; 0 if it is."""
+
+    def codegen(context, builder, sig, args):
+        number = args[1]
+        slot = choice.typing_key.slot(context, builder, like.dtype, number)
+        return builder.select(cgutils.is_null(builder, builder.load(slot)), number, number.type(0))
+
+    return types.intp(choice, types.intp, like), codegen

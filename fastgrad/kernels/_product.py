@@ -24,7 +24,7 @@ from ._jit import device, inlined
 from ._loads import store
 from ._pack import ceil_div, pack, sum_apart, terms_of_block
 from ._panels import is_narrow, panels
-from ._parts import absent, part
+from ._parts import Choice, absent_of, part
 from ._plan import FEW_COLUMNS_KIND, FEW_TERMS_KIND, HIGH, REGISTERS, is_unpacked
 from ._simd import lanes, splat
 from ._tall import is_by_whole_rows, tall_task
@@ -144,31 +144,35 @@ def few_columns_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task
     few_columns(*factors, C, i0, m, j0, n, bias, accumulate, work, left + plan[8], left + plan[9])
 
 
-PRODUCT_PARTS = (tiled_task, thin_task, *THIN_PARTS, tall_task, high_task, few_terms_task, few_columns_task)
-_TALL, _HIGH, _FEW_TERMS, _FEW_COLUMNS = range(len(PRODUCT_PARTS) - 3, len(PRODUCT_PARTS) + 1)
+TASKS = Choice(tiled_task, thin_task, tall_task, high_task, few_terms_task, few_columns_task)
+PRODUCT_PARTS, _BEFORE_THIN = TASKS.parts + THIN_PARTS, len(TASKS.parts)
+_TILED, _THIN, _TALL, _HIGH, _FEW_TERMS, _FEW_COLUMNS = range(1, len(TASKS.parts) + 1)
+
+
+@device
+def part_of_tasks(plan):
+    """Which part of TASKS the tasks of a plan are."""
+    shared, kind = plan[2], plan[7]
+    if shared:
+        return np.intp(_TALL)
+    if kind > 0:
+        return np.intp(_TILED)
+    if kind == FEW_TERMS_KIND:
+        return np.intp(_FEW_TERMS)
+    if kind == FEW_COLUMNS_KIND:
+        return np.intp(_FEW_COLUMNS)
+    return np.intp(_HIGH if kind == HIGH else _THIN)
 
 
 @device
 def absent_of_product(a_by_rows, b_by_rows, C, plan):
     """Which of the PRODUCT_PARTS, counted from 1, the tasks of a product need and is not linked; 0 if none."""
-    (m, n), shared, turned, kind = C.shape, plan[2], plan[3], plan[7]
-    if shared:
-        if absent(tall_task, C):
-            return _TALL
-        if not is_by_whole_rows(m, n):
-            return 0
-    elif kind > 0:
-        return 1 if absent(tiled_task, C) else 0
-    elif kind == HIGH:
-        return _HIGH if absent(high_task, C) else 0
-    elif kind == FEW_TERMS_KIND:
-        return _FEW_TERMS if absent(few_terms_task, C) else 0
-    elif kind == FEW_COLUMNS_KIND:
-        return _FEW_COLUMNS if absent(few_columns_task, C) else 0
-    elif absent(thin_task, C):
-        return 2
-    missing = first_absent_of_thin(n if turned else m, a_by_rows if turned else b_by_rows, plan[10], C)
-    return 2 + missing if missing else 0
+    (m, n), turned, wanted = C.shape, plan[3], part_of_tasks(plan)
+    missing = absent_of(TASKS, wanted, C)
+    if not missing and (wanted == _THIN or (wanted == _TALL and is_by_whole_rows(m, n))):
+        missing = first_absent_of_thin(n if turned else m, a_by_rows if turned else b_by_rows, plan[10], C)
+        missing += _BEFORE_THIN if missing else 0
+    return missing
 
 
 @device
@@ -177,19 +181,7 @@ def product(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, l
 
     A is given as A[k, i] (a_by_rows) or A[i, k], B as B[k, j] (b_by_rows) or B[j, k].
     """
-    shared, kind = plan[2], plan[7]
-    if shared:
-        tall_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, left)
-    elif kind > 0:
-        tiled_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, left)
-    elif kind == HIGH:
-        high_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, left)
-    elif kind == FEW_TERMS_KIND:
-        few_terms_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, left)
-    elif kind == FEW_COLUMNS_KIND:
-        few_columns_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, left)
-    else:
-        thin_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, left)
+    TASKS(part_of_tasks(plan), A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, left)
 
 
 @device

@@ -12,7 +12,7 @@ rows; while the strips of one run are read from the second cache, the next is fe
 import numpy as np
 
 from ._arrays import add_to, compact, flag, flat
-from ._by_rows import FEW_ROWS, MORE_ROWS, add_by_rows
+from ._by_rows import BY_ROWS, FEW_ROWS, MORE_ROWS, part_by_rows
 from ._high import TEN
 from ._jit import device, inlined
 from ._loads import load, load_masked, store
@@ -219,7 +219,8 @@ def _sums_of_task(A, B, k0, stop, together, work, t, size, stride, own, spare):
     columns, rows = B.shape[1], A.shape[1]
     if is_by_whole_rows(rows, columns):
         pack(A, flag(True), np.intp(0), rows, k0, stop - k0, np.intp(1), rows, work, own)
-        add_by_rows(rows, work, own, stop - k0, flat(B), k0 * columns, columns, columns, t, t, stride, flag(True))
+        of_rows = work, own, stop - k0, flat(B), k0 * columns, columns, columns, t, t, stride, flag(True)
+        BY_ROWS(part_by_rows(rows), *of_rows)
     elif together == 1 or stop - k0 < together * BLOCK or _ends_behind(B, stop):
         for k in range(k0, stop, BLOCK):
             _sums_of_block(A, B, k, min(k + BLOCK, stop), work, t + (k - k0) // BLOCK * size, stride, spare)

@@ -9,12 +9,12 @@ Where B is given by rows, all columns of B that a chunk has pass the few rows of
 import numpy as np
 
 from ._arrays import compact, flat
-from ._by_rows import BY_ROWS_PARTS, add_by_rows, first_absent_of_by_rows, rows_at_a_time
-from ._dots import DOTS_PARTS, SPAN, add_dots, first_absent_of_dots
+from ._by_rows import BY_ROWS, first_absent_of_by_rows, part_by_rows, rows_at_a_time
+from ._dots import DOTS, SPAN, part_of_dots
 from ._jit import device
 from ._loads import load, load_masked, store, store_masked
 from ._pack import ceil_div, finish, pack, sum_apart, terms_of_block
-from ._parts import part
+from ._parts import absent_of, part
 from ._simd import first, lanes, select, splat
 from ._tile import (
     BLOCK,
@@ -27,7 +27,7 @@ from ._tile import (
     tile_rows,
 )
 from ._transpose import tile_store_turned, to_lines, to_rows
-from ._turned import TURNED_PARTS, add_turned, first_absent_of_turned, rows_turned
+from ._turned import SQUARES, part_of_squares, rows_turned
 
 CACHE_WAY = 4096  # bytes: what lies multiples of it apart meets in one set of the first cache, which holds few
 _CHUNK = 8 * TILE_ROWS * TILE_VECS  # vectors of sums: eight strips that fill the registers
@@ -75,8 +75,8 @@ def thin_plan(m, n, K, by_rows, sums, like):
     return chunk, own, totals, spare, spare + L * (max(m, TURNED) + 2)
 
 
-THIN_PARTS = *BY_ROWS_PARTS, *DOTS_PARTS, *TURNED_PARTS
-_BEFORE_DOTS, _BEFORE_TURNED = len(BY_ROWS_PARTS), len(BY_ROWS_PARTS + DOTS_PARTS)
+THIN_PARTS = *BY_ROWS.parts, *DOTS.parts, *SQUARES.parts
+_BEFORE_DOTS, _BEFORE_SQUARES = len(BY_ROWS.parts), len(BY_ROWS.parts + DOTS.parts)
 
 
 @device
@@ -85,9 +85,9 @@ def first_absent_of_thin(m, by_rows, sums, like):
     if by_rows:
         before, missing = 0, first_absent_of_by_rows(m, like)
     elif sums > 1:
-        before, missing = _BEFORE_DOTS, first_absent_of_dots(m, like)
+        before, missing = _BEFORE_DOTS, absent_of(DOTS, part_of_dots(m), like)
     else:
-        before, missing = _BEFORE_TURNED, first_absent_of_turned(m, like)
+        before, missing = _BEFORE_SQUARES, absent_of(SQUARES, part_of_squares(m), like)
     return before + missing if missing else 0
 
 
@@ -139,7 +139,7 @@ def _add_by_rows(A, a_by_rows, B, j, m, K, sums, columns, work, left, totals, ow
             for s in range(sums):
                 place, opens = (k + s) * stride + j, s == 0 and (apart or k == 0)
                 of_sum = work, left + s * each, ceil_div(terms - s, sums), flat(B), place, sums * stride
-                add_by_rows(rows, *of_sum, columns, t, own, width, opens)
+                BY_ROWS(part_by_rows(rows), *of_sum, columns, t, own, width, opens)
             for p in range(R if apart else 0):
                 for q in range(p * width, p * width + columns, L):
                     store(work, total + q, load(work, total + q) + load(work, of_block + q))
@@ -153,7 +153,8 @@ def _add_turned(A, a_by_rows, B, j, m, K, columns, work, left, totals, spare, wi
     for k in range(0, max(K, 1), most):
         terms = min(K - k, most)
         pack(A, a_by_rows, np.intp(0), m, k, terms, np.intp(1), rows_turned(m), work, left)
-        add_turned(m, work, left, flat(B), j * K + k, K, columns, terms, totals, width, spare, k == 0)
+        of_block = work, left, flat(B), j * K + k, K, columns, terms, totals, width, spare, k == 0
+        SQUARES(part_of_squares(m), *of_block)
 
 
 @device
@@ -168,7 +169,8 @@ def _add_by_columns(A, a_by_rows, B, j, m, K, columns, work, left, totals, width
             factor = work, left, terms + L
             for k in range(0, terms, L):
                 to_lines(A, (k0 + k) * m, m, terms - k, work, left + k, terms + L)
-        add_dots(m, *factor, flat(B), place, K, columns, terms, block, work, totals, width, k0 == 0)
+        of_blocks = *factor, m, flat(B), place, K, columns, terms, block, work, totals, width, k0 == 0
+        DOTS(part_of_dots(m), *of_blocks)
 
 
 @part(*TASK)

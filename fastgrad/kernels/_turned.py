@@ -10,7 +10,7 @@ import numpy as np
 
 from ._by_rows import keep
 from ._jit import device, inlined
-from ._parts import absent, part
+from ._parts import Choice, part
 from ._simd import lanes
 from ._tile import (
     BLOCK,
@@ -96,7 +96,15 @@ def many_turned(work, a, B, b, stride, columns, terms, t, width, spare, opens):
     _turned(_MANY, work, a, B, b, stride, columns, terms, t, width, spare, opens)
 
 
-TURNED_PARTS = one_turned, two_turned, few_turned, many_turned
+SQUARES = Choice(one_turned, two_turned, few_turned, many_turned)
+
+
+@device
+def part_of_squares(m):
+    """Which part of SQUARES is for m rows."""
+    if m <= 2:
+        return max(m, np.intp(1))
+    return np.intp(3 if m <= _FEW_ROWS else 4)
 
 
 @device
@@ -105,31 +113,3 @@ def rows_turned(m):
     if m <= 2:
         return m
     return np.intp(_FEW_ROWS if m <= _FEW_ROWS else TILE_ROWS)
-
-
-@device
-def first_absent_of_turned(m, like):
-    """Which of the TURNED_PARTS, counted from 1, m rows need and is not linked, or 0"""
-    if m > _FEW_ROWS:
-        missing = 4 * absent(many_turned, like)
-    elif m > 2:
-        missing = 3 * absent(few_turned, like)
-    elif m == 2:
-        missing = 2 * absent(two_turned, like)
-    else:
-        missing = 1 * absent(one_turned, like)
-    return missing
-
-
-@device
-def add_turned(m, work, a, B, b, stride, columns, terms, t, width, spare, opens):
-    """The part for m rows."""
-    args = work, a, B, b, stride, columns, terms, t, width, spare, opens
-    if m > _FEW_ROWS:
-        many_turned(*args)
-    elif m > 2:
-        few_turned(*args)
-    elif m == 2:
-        two_turned(*args)
-    else:
-        one_turned(*args)

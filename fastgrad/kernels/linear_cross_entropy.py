@@ -50,7 +50,7 @@ def block_rows(n, k, itemsize, room):
 
 
 @device
-def cuts_of_block(S, d, W_by_columns, dX, dW, accumulate, threads):
+def cuts_of_block(S, d, W_by_columns, dX, dW, threads):
     """The plans of the products of a block: its logits, dX and dW."""
     (rows, k), no = S.shape, flag(False)
     cuts = plan_of_Y(S, d, no, W_by_columns, threads, _WORKSPACE)
@@ -64,7 +64,7 @@ def absent_of_block(X, W, dX, dW, gradients, first, size, threads):
     """Which of the PRODUCT_PARTS, counted from 1, a block of rows needs and is not linked; 0 if none."""
     stop, k, no, W_by_columns = min(X.shape[0], first + size), W.shape[0], flag(False), by_columns(W)
     S, dX = as_rows(flat(X), stop - first, k), some_rows(dX, first, stop)  # of which the shapes count
-    cuts, cuts_dX, cuts_dW = cuts_of_block(S, X.shape[1], W_by_columns, dX, dW, first > 0, threads)
+    cuts, cuts_dX, cuts_dW = cuts_of_block(S, X.shape[1], W_by_columns, dX, dW, threads)
     absent = absent_of_product(no, W_by_columns, S, cuts)
     return absent_of_vjp(no, W_by_columns, dX, dW, cuts_dX, cuts_dW) if gradients and not absent else absent
 
@@ -83,9 +83,7 @@ def _in_blocks(name, signature, accepts, targets):
         """Which part, counted from 1, is needed and not linked; 0 if none."""
         last = max(X.shape[0] - 1, 0) // size * size
         absent = absent_of_block(X, W, dX, dW, gradients, 0, size, threads)
-        if last > 0 and not absent:  # others than the first add to dW
-            absent = absent_of_block(X, W, dX, dW, gradients, size, size, threads)
-        if last > size and not absent:  # the last may be smaller
+        if last > 0 and not absent:  # the last may be smaller
             absent = absent_of_block(X, W, dX, dW, gradients, last, size, threads)
         if not absent:
             absent = first_absent_of(W.shape[0], X)
@@ -132,7 +130,7 @@ def _in_blocks(name, signature, accepts, targets):
             of_block = some_rows(target, first, stop), weight, *of_rows
             S = as_rows(memory, stop - first, k)
             dS = S if gradients else some_rows(S, 0, 0)
-            cuts, cuts_dX, cuts_dW = cuts_of_block(S, d, by_columns(W), dX_block, dW, first > 0, threads)
+            cuts, cuts_dX, cuts_dW = cuts_of_block(S, d, by_columns(W), dX_block, dW, threads)
             tasks = cuts_dX[0] + cuts_dW[0] + strip_count(db) if gradients else 0
             workers = min(threads, max(cuts[0], tasks))
             sizes = larger(cuts[1:3], larger(cuts_dX[1:3], cuts_dW[1:3]))
