@@ -96,6 +96,23 @@ def test_how_matrices_lie_changes_no_bit(dtype, order, seed, accumulate, data):
         assert_same_bits(gradients(*laid_out), expected)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("terms", [1, 24, 49, 300])
+def test_a_few_rows_and_columns_lie_either_way(dtype, terms):
+    """Of every number: each product that has few rows or columns has limits of its own."""
+    rng = np.random.default_rng(terms)
+    for rows, columns in itertools.product((1, 5, 8, 9, 16), range(1, 20)):
+        A, B = (rng.standard_normal(shape).astype(dtype) for shape in ((rows, terms), (terms, columns)))
+        exact, magnitude = A.astype(float) @ B, abs(A).astype(float) @ abs(B)
+        for function, *factors in ((fg.affine, A, B.T), (fg.affine_dx, A, B), (fg.affine_dw, A.T, B)):
+            one, other = map(np.ascontiguousarray, factors)
+            expected = function(one, other)
+            assert_within(expected, exact, tolerance(dtype, terms) * magnitude)
+            turned, turned_other = map(np.asfortranarray, factors)
+            for laid_out in ((turned, other), (one, turned_other), (turned, turned_other)):
+                assert_same_bits(function(*laid_out), expected)
+
+
 @given(problems(most=17))
 def test_is_the_contraction_of_the_derivation(problem):
     """∂J/∂X_ij = Σ_r Σ_s dY_rs W_sj δ_ir and its like for W and b, written as they stand."""

@@ -133,8 +133,8 @@ def is_turned(a_by_rows, b_by_rows, sums, m, n, K, itemsize):
             most = TURNED_OF_LARGE if m * K * itemsize > LARGE_FACTOR else TURNED_BY_ROWS
         return n <= most and n < m
     few = n <= FEW_COLUMNS or _is_half(n, itemsize)
-    if sums == 1:
-        return few and n < m and K > FEW_TERMS_BY_COLUMNS
+    if sums == 1:  # of no more rows than squares have
+        return few and n <= TILE_ROWS and n < m and K > FEW_TERMS_BY_COLUMNS
     if b_by_rows and few:
         return True
     # Vectors, or nearly, are as good: 7 or 8 columns of float64, where there are no dots of eight rows.
