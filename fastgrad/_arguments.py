@@ -51,14 +51,16 @@ def call(function, kernel, signature, inputs, *options, out=None, accumulate=Non
             return _of_rows(kernel, list(inputs.values()), options, out, axis)
         except UNUSUAL:
             pass
-    if out is None:  # else, copies would hide that it overlaps an input
-        try:
-            copies, fresh = _copies(signature, inputs)
-            if along:
-                return _of_rows(kernel, copies, options, fresh if signature.inplace else None, axis)
-            return kernel(*copies, *[None for _ in signature.outputs], *options)
-        except UNUSUAL:
-            pass
+    try:
+        several = [None for _ in signature.outputs] if out is None else out
+        targets = several if len(signature.outputs) > 1 else [out]
+        copies, fresh = _copies(signature, inputs, targets)
+        if along:
+            target = fresh if out is None and signature.inplace else out
+            return _of_rows(kernel, copies, options, target, axis)
+        return kernel(*copies, *targets, *options)
+    except UNUSUAL:
+        pass
     arrays, plan, dtype, compute, outs = check(function, signature, inputs, out, axis)
     results = [np.empty(shape, dtype) for shape in plan.results] if outs is None else outs
     direct = all(result.dtype == compute and result.flags.carray for result in results)
@@ -110,9 +112,10 @@ def _of_rows(kernel, arrays, options, out, axis):
     return result if result.ndim else result[()]
 
 
-def _copies(signature, inputs):
-    """The inputs as arrays that kernels take, in the wider of their dtypes, or one of UNUSUAL; and one that had to be
-    copied, for a result: two large arrays that are new to a process take it four times as long as one."""
+def _copies(signature, inputs, targets):
+    """The inputs as arrays that kernels take, in the wider of their dtypes; and one that had to be copied, to take the
+    result: two large arrays that are new to a process take it four times as long as one. Raises one of UNUSUAL where
+    there are no such, or where targets may overlap what is copied."""
     arrays = {name: np.asarray(value) for name, value in inputs.items() if value is not None}
     dtypes = {_DOUBLE if array.dtype.kind in "biu" else array.dtype for array in arrays.values()}
     dtype = _DOUBLE if _DOUBLE in dtypes else _SINGLE
@@ -125,6 +128,8 @@ def _copies(signature, inputs):
             plain = _plain(operand, array, dtype)
         if plain is not array:
             fresh = plain
+            if any(target is not None and np.may_share_memory(array, target) for target in targets):
+                raise ValueError
         ready.append(plain)
     return ready, fresh
 
