@@ -45,20 +45,13 @@ def call(function, kernel, signature, inputs, *options, out=None, accumulate=Non
     """
     if accumulate is not None:
         options = (*options, accumulate)
-    along = signature.inplace or axis is not NO_AXIS
-    if along:
+    if signature.inplace or axis is not NO_AXIS:
         try:
             return _of_rows(kernel, list(inputs.values()), options, out, axis)
         except UNUSUAL:
             pass
     try:
-        several = [None for _ in signature.outputs] if out is None else out
-        targets = several if len(signature.outputs) > 1 else [out]
-        copies, fresh = _copies(signature, inputs, targets)
-        if along:
-            target = fresh if out is None and signature.inplace else out
-            return _of_rows(kernel, copies, options, target, axis)
-        return kernel(*copies, *targets, *options)
+        return _of_copies(kernel, signature, inputs, options, out, axis)
     except UNUSUAL:
         pass
     arrays, plan, dtype, compute, outs = check(function, signature, inputs, out, axis)
@@ -110,6 +103,16 @@ def _of_rows(kernel, arrays, options, out, axis):
         return result.reshape(shape)
     result = result.reshape(before + behind)
     return result if result.ndim else result[()]
+
+
+def _of_copies(kernel, signature, inputs, options, out, axis):
+    """What a kernel takes once it is copied, without a check. Raises one of UNUSUAL where there is no such."""
+    several = [None for _ in signature.outputs] if out is None else out
+    targets = several if len(signature.outputs) > 1 else [out]
+    copies, fresh = _copies(signature, inputs, targets)
+    if signature.inplace or axis is not NO_AXIS:
+        return _of_rows(kernel, copies, options, fresh if out is None and signature.inplace else out, axis)
+    return kernel(*copies, *targets, *options)
 
 
 def _copies(signature, inputs, targets):
