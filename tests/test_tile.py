@@ -3,7 +3,7 @@
 import numba
 import numpy as np
 import pytest
-from problems import DTYPES
+from problems import DTYPES, assert_same_bits
 
 from fastgrad.kernels import _arrays, _transpose
 from fastgrad.kernels import _tile as tile
@@ -101,6 +101,30 @@ def test_fewer_rows_than_a_tile_has(dtype):
         expected[: min(rows, 4), 1:-1] = (A @ B)[:4]
         run(A, B, rows, target)
         np.testing.assert_array_equal(target, expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_what_lies_beyond_some_columns_is_added(dtype):
+    """And all bits of these columns stay, also those of a negative zero; rows that are there no more are the last."""
+    shape, flat = tile.TileShape(3, 2), _arrays.flat
+    load_rows, load, add, beyond = tile.tile_load_rows, tile.tile_load, tile.tile_add, tile.tile_beyond
+    store_rows = tile.tile_store_rows
+
+    @numba.njit
+    def run(C, addend, rows, columns):
+        old, width = load_rows(flat(C), 0, C.shape[1], shape, rows), addend.shape[1]
+        more = beyond(load(flat(addend), 0, width, shape), columns)
+        store_rows(add(old, more), flat(C), 0, C.shape[1], rows)
+
+    width = 2 * L[dtype]
+    addend = np.full((3, width), 2, dtype)
+    for rows in range(1, 5):
+        for columns in (0, 1, L[dtype], width - 1, width):
+            C = np.full((min(rows, 3), width), -0.0, dtype)
+            expected = C.copy()
+            expected[:, columns:] += 2
+            run(C, addend, rows, columns)
+            assert_same_bits(C, expected)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
