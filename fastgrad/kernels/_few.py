@@ -44,6 +44,9 @@ _MANY_STRIPS, _SOME_STRIPS = 8, 2
 # So many terms or less load B no more often than C is stored, which takes longer: dW of 50 × 2000 from 5 rows, of
 # float64, takes 0.62 of the time where C is what begins at a line, from 12 rows 0.95, but from 24 1.1.
 _TERMS_OF_STORES = 12
+# Where rows of C begin at different places in a line, those that begin alike are a tile of so few terms: dW of
+# 61 × 1732 from 6 rows takes 0.65 of the time, of 100 × 1999 from 8 0.8, but of 200 × 301 from 10 1.07.
+_TERMS_ALIKE = 8 if TILE_VECS > 1 else 0
 # So few terms of a B that stays in the first cache are no more work than to store the row: one row at a time, all can
 # begin at a line, and dW of 1 × 1000 × 1000 takes 0.75 of the time, of 1 × 1569 × 219 0.65. So many strips or more, and
 # more than terms, are worth the one that alignment adds.
@@ -54,50 +57,95 @@ _FOUR, _FOUR_BYTES = TileShape(TILE_ROWS, 1, 4), 4 if TILE_VECS > 1 else 8
 
 
 @inlined
-def _few_terms_strip(shape, A, a, step, apart, rows, B, b, stride, K, C, i, j, bias, accumulate, done):
-    """C[i + p, j + q] (+)= Σ_k A[a + p apart + k step] · B[b + k stride + q] + bias[j + q], in a tile of this shape,
-    whose columns before `done` are not to be added again"""
-    N = C.shape[1]
+def _few_terms_strip(shape, A, a, step, apart, rows, B, b, stride, K, C, i, every, j, bias, accumulate, done):
+    """C[i + p every, j + q] (+)= Σ_k A[a + p apart + k step] · B[b + k stride + q] + bias[j + q], in a tile of this
+    shape, whose columns before `done` are not to be added again"""
+    c, next_row = i * C.shape[1] + j, every * C.shape[1]
     tile = tile_zeros(C, shape)
     for k in range(K):
         tile = tile_rank1(tile, A, a + k * step, apart, rows, B, b + k * stride)
     if bias.size:
         tile = tile_add(tile, tile_load(bias, j, np.intp(0), shape))
     if accumulate:
-        tile = tile_add(tile_load_rows(flat(C), i * N + j, N, shape, rows), tile_beyond(tile, done - j))
+        tile = tile_add(tile_load_rows(flat(C), c, next_row, shape, rows), tile_beyond(tile, done - j))
     if rows >= tile_rows(shape):
-        tile_store(tile, flat(C), i * N + j, N)
+        tile_store(tile, flat(C), c, next_row)
     else:
-        tile_store_rows(tile, flat(C), i * N + j, N, rows)
+        tile_store_rows(tile, flat(C), c, next_row, rows)
 
 
 @inlined
-def _past_line(shape, B, b, stride, K, C, i, j, wide):
+def _past_line(shape, B, b, stride, K, C, i, every, j, wide):
     """By how much the first two strips are to overlap, for all but the first to begin at a line of the cache: of B, of
     which K rows are loaded for each that is stored, if all its rows are as far past a line; else of C. 0 if that does
     not pay."""
     across, past = tile_width(shape, C), np.intp(0)
     if K > _TERMS_OF_STORES and stride % lanes(C) == 0:
         past = past_line(B, b)
-    elif tile_rows(shape) == 1 or C.shape[1] % lanes(C) == 0:
+    elif tile_rows(shape) == 1 or every * C.shape[1] % lanes(C) == 0:
         past = past_line(C, (i, j))
     pays = wide >= _MANY_STRIPS * across or ceil_div(wide + past, across) == ceil_div(wide, across)
     return past if pays and wide >= _SOME_STRIPS * across else np.intp(0)
 
 
 @inlined
-def _few_terms_rows(shape, alone, A, a, step, apart, rows, B, b, stride, K, C, i, j, n, bias, accumulate):
+def _few_terms_rows(shape, alone, A, a, step, apart, rows, B, b, stride, K, C, i, every, j, n, bias, accumulate):
     """As many rows as a tile of this shape has at most, from end to end, but for what is left of the columns, `alone`
     vectors or less; returns where that begins."""
     across, done = tile_width(shape, C), np.intp(0)
     wide = n - alone * lanes(C) if n >= across else np.intp(0)
-    past = _past_line(shape, B, b, stride, K, C, i, j, wide)
+    past = _past_line(shape, B, b, stride, K, C, i, every, j, wide)
     for q_or_less in range(-past, wide, across):
         q = max(np.intp(0), min(q_or_less, n - across))  # the last strip lies over those before, or over the first
-        at = B, b + q, stride, K, C, i, j + q, bias
+        at = B, b + q, stride, K, C, i, every, j + q, bias
         _few_terms_strip(shape, A, a, step, apart, rows, *at, accumulate, j + done)
         done = q + across
     return done
+
+
+@inlined
+def _rows_alike(K, C, m, n):
+    """Every how many-th row of C begins as far past a line of the cache as the first, if it pays to compute these
+    together."""
+    every = np.intp(1)
+    while every * C.shape[1] % lanes(C):
+        every *= 2
+    pays = K <= _TERMS_ALIKE and n >= _SOME_STRIPS * tile_width(TILE, C) and m >= every * TILE_ROWS
+    return every if pays else np.intp(1)
+
+
+@device
+def _few_terms(A, a, step, apart, B, b, stride, K, C, i0, every, m, j0, n, bias, accumulate):
+    """few_terms of m rows of C, of which each is `every` rows behind the one before."""
+    compact()
+    L, few, many, next_p = lanes(C), np.intp(FEW_ROWS), np.intp(TILE_ROWS), np.intp(0)
+    pair, others = tile_width(MEDIUM, C), (B, b, stride, K, C)
+    while next_p < m:
+        most = few if m - next_p <= few else many
+        # The last rows lie over those before, unless these would be added twice.
+        p, next_p = next_p if accumulate else max(np.intp(0), min(next_p, m - most)), next_p + most
+        stop, done = min(p + most, m), np.intp(0)
+        group, i = (A, a + p * apart, step, apart, stop - p), i0 + p * every
+        if most == few or K <= _FEWEST_TERMS:
+            for r_or_less in range(p, stop, few):
+                r = r_or_less if accumulate else max(p, min(r_or_less, stop - few))
+                rows, to = (A, a + r * apart, step, apart, stop - r), (i0 + r * every, every, j0, n, bias, accumulate)
+                done = _few_terms_rows(_FEW_WIDE, np.intp(1), *rows, *others, *to)
+        else:
+            done = _few_terms_rows(TILE, np.intp(TILE_VECS - 1), *group, *others, i, every, j0, n, bias, accumulate)
+        while TILE_VECS > 1 and n - done > L and n >= pair:
+            q = min(done, n - pair)
+            at = B, b + q, stride, K, C, i, every, j0 + q, bias, accumulate, j0 + done
+            if most == few:
+                _few_terms_strip(_FEW_PAIR, *group, *at)
+            else:
+                _few_terms_strip(MEDIUM, *group, *at)
+            done = q + pair
+        while done < n:
+            q = min(done, n - L)
+            at = B, b + q, stride, K, C, i, every, j0 + q, bias, accumulate, j0 + done
+            _few_terms_strip(NARROW, *group, *at)
+            done = q + L
 
 
 @device
@@ -106,40 +154,16 @@ def few_terms(A, a, step, apart, B, b, stride, K, C, i0, m, j0, n, bias, accumul
     apart + k step] and its B[k, j0 + q] at B[b + k stride + q]: rows of C are written from end to end, a few at a time,
     as fast as memory takes them."""
     compact()
-    L, few, many, next_p = lanes(C), np.intp(FEW_ROWS), np.intp(TILE_ROWS), np.intp(0)
-    pair, others = tile_width(MEDIUM, C), (B, b, stride, K, C)
-    strips = max(K + 1, _STRIPS_OF_ROW)
+    others, strips = (B, b, stride, K, C), max(K + 1, _STRIPS_OF_ROW)
     if K <= _TERMS_OF_ROW and K * n * C.itemsize <= _STAYS and n >= strips * tile_width(_ROW, C):
         for r in range(m):
-            row = A, a + r * apart, step, apart, np.intp(1)
-            _few_terms_rows(_ROW, np.intp(0), *row, *others, i0 + r, j0, n, bias, accumulate)
+            row, to = (A, a + r * apart, step, apart, np.intp(1)), (i0 + r, np.intp(1), j0, n, bias, accumulate)
+            _few_terms_rows(_ROW, np.intp(0), *row, *others, *to)
         return
-    while next_p < m:
-        most = few if m - next_p <= few else many
-        # The last rows lie over those before, unless these would be added twice.
-        p, next_p = next_p if accumulate else max(np.intp(0), min(next_p, m - most)), next_p + most
-        stop, done = min(p + most, m), np.intp(0)
-        group = A, a + p * apart, step, apart, stop - p
-        if most == few or K <= _FEWEST_TERMS:
-            for r_or_less in range(p, stop, few):
-                r = r_or_less if accumulate else max(p, min(r_or_less, stop - few))
-                rows = A, a + r * apart, step, apart, stop - r
-                done = _few_terms_rows(_FEW_WIDE, np.intp(1), *rows, *others, i0 + r, j0, n, bias, accumulate)
-        else:
-            done = _few_terms_rows(TILE, np.intp(TILE_VECS - 1), *group, *others, i0 + p, j0, n, bias, accumulate)
-        while TILE_VECS > 1 and n - done > L and n >= pair:
-            q = min(done, n - pair)
-            at = B, b + q, stride, K, C, i0 + p, j0 + q, bias, accumulate, j0 + done
-            if most == few:
-                _few_terms_strip(_FEW_PAIR, *group, *at)
-            else:
-                _few_terms_strip(MEDIUM, *group, *at)
-            done = q + pair
-        while done < n:
-            q = min(done, n - L)
-            at = B, b + q, stride, K, C, i0 + p, j0 + q, bias, accumulate, j0 + done
-            _few_terms_strip(NARROW, *group, *at)
-            done = q + L
+    every = _rows_alike(K, C, m, n)
+    for r in range(every):
+        to = i0 + r, every, ceil_div(m - r, every), j0, n, bias, accumulate
+        _few_terms(A, a + r * apart, step, every * apart, *others, *to)
 
 
 @device
