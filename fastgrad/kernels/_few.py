@@ -47,6 +47,7 @@ _TERMS_OF_STORES = 12
 # Where rows of C begin at different places in a line, those that begin alike are a tile of so few terms: dW of
 # 61 × 1732 from 6 rows takes 0.65 of the time, of 100 × 1999 from 8 0.8, but of 200 × 301 from 10 1.07.
 _TERMS_ALIKE = 8 if TILE_VECS > 1 else 0
+_MOST_ALIKE = 2**21  # bytes of C: beyond, lines that two rows share are stored twice; 7293 × 85 takes 1.35 of the time
 # So few terms of a B that stays in the first cache are no more work than to store the row: one row at a time, all can
 # begin at a line, and dW of 1 × 1000 × 1000 takes 0.75 of the time, of 1 × 1569 × 219 0.65. So many strips or more, and
 # more than terms, are worth the one that alignment adds.
@@ -110,8 +111,8 @@ def _rows_alike(K, C, m, n):
     every = np.intp(1)
     while every * C.shape[1] % lanes(C):
         every *= 2
-    pays = K <= _TERMS_ALIKE and n >= _SOME_STRIPS * tile_width(TILE, C) and m >= every * TILE_ROWS
-    return every if pays else np.intp(1)
+    wide, high = n >= _SOME_STRIPS * tile_width(TILE, C), m >= every * TILE_ROWS
+    return every if K <= _TERMS_ALIKE and wide and high and m * n * C.itemsize <= _MOST_ALIKE else np.intp(1)
 
 
 @device
