@@ -50,11 +50,12 @@ def call(function, kernel, signature, inputs, *options, out=None, accumulate=Non
             return _of_rows(kernel, list(inputs.values()), options, out, axis)
         except UNUSUAL:
             pass
+    arrays = as_arrays(function, inputs)
     try:
-        return _of_copies(kernel, signature, inputs, options, out, axis)
+        return _of_copies(kernel, signature, arrays, options, out, axis)
     except UNUSUAL:
         pass
-    arrays, plan, dtype, compute, outs = check(function, signature, inputs, out, axis)
+    plan, dtype, compute, outs = check(function, signature, arrays, out, axis)
     results = [np.empty(shape, dtype) for shape in plan.results] if outs is None else outs
     direct = all(result.dtype == compute and result.flags.carray for result in results)
     targets = results if direct else [np.empty(result.shape, compute) for result in results]
@@ -105,30 +106,28 @@ def _of_rows(kernel, arrays, options, out, axis):
     return result if result.ndim else result[()]
 
 
-def _of_copies(kernel, signature, inputs, options, out, axis):
+def _of_copies(kernel, signature, arrays, options, out, axis):
     """What a kernel takes once it is copied, without a check. Raises one of UNUSUAL where there is no such."""
     several = [None for _ in signature.outputs] if out is None else out
     targets = several if len(signature.outputs) > 1 else [out]
-    copies, fresh = _copies(signature, inputs, targets)
+    copies, fresh = _copies(signature, arrays, targets)
     if signature.inplace or axis is not NO_AXIS:
         return _of_rows(kernel, copies, options, fresh if out is None and signature.inplace else out, axis)
     return kernel(*copies, *targets, *options)
 
 
-def _copies(signature, inputs, targets):
-    """The inputs as arrays that kernels take, in the wider of their dtypes; and one that had to be copied, to take the
-    result: two large arrays that are new to a process take it four times as long as one. Raises one of UNUSUAL where
-    there are no such, or where targets may overlap what is copied."""
-    arrays = {name: np.asarray(value) for name, value in inputs.items() if value is not None}
-    dtypes = {_DOUBLE if array.dtype.kind in "biu" else array.dtype for array in arrays.values()}
-    dtype = _DOUBLE if _DOUBLE in dtypes else _SINGLE
-    if not dtypes <= {_SINGLE, _DOUBLE}:
+def _copies(signature, arrays, targets):
+    """The arrays as kernels take them; and one that had to be copied, to take the result: two large arrays that are new
+    to a process take it four times as long as one. Raises one of UNUSUAL where results are not of the dtype that is
+    computed in, or targets may overlap what is copied."""
+    dtype, compute = common_dtypes(arrays.values())
+    if dtype is not compute:
         raise TypeError
     ready, fresh = [], None
     for operand in signature.inputs:
         array = plain = arrays.get(operand.name)
         if array is not None:
-            plain = _plain(operand, array, dtype)
+            plain = _plain(operand, array, compute)
         if plain is not array:
             fresh = plain
             if any(target is not None and np.may_share_memory(array, target) for target in targets):
@@ -145,17 +144,21 @@ def plain_inputs(plan, arrays, dtype):
     ]
 
 
-def check(function, signature, inputs, out, axis):
-    """Inputs as arrays, the plan, the dtypes of results and kernel, `out` as a list; raises what is wrong with them."""
-    arrays = {name: as_array(function, name, value) for name, value in inputs.items() if value is not None}
+def check(function, signature, arrays, out, axis):
+    """The plan, the dtypes of results and kernel, `out` as a list; raises what is wrong with them or the arrays."""
     dtype, compute = common_dtypes(arrays.values())
     axis = None if axis is NO_AXIS else _as_axis(function, axis)
     plan = shape_plan(function, signature, tuple([(name, array.shape) for name, array in arrays.items()]), axis)
     outs = None if out is None else checked_outs(function, signature, arrays, plan.results, dtype, out)
-    return arrays, plan, dtype, compute, outs
+    return plan, dtype, compute, outs
 
 
 # --- arrays ----------------------------------------------------------------------------------------------------------
+
+
+def as_arrays(function, inputs):
+    """The inputs by name that are not missing, as arrays."""
+    return {name: as_array(function, name, value) for name, value in inputs.items() if value is not None}
 
 
 def as_array(function, name, value):

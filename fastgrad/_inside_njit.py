@@ -15,7 +15,7 @@ from numba.core.errors import TypingError
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import lower_builtin
 
-from ._arguments import NO_AXIS, check, missing_out
+from ._arguments import NO_AXIS, as_arrays, check, missing_out
 from ._functions import FUNCTIONS
 from ._losses import REDUCTIONS, check_loss, checked_options
 from .kernels._cache import stamp
@@ -220,7 +220,8 @@ def explain(name, *arguments):
             return None
         if given.get("accumulate") and given["out"] is None:
             raise missing_out(name)
-        check(name, function.signature, inputs, given.get("out"), given.get("axis", NO_AXIS))
+        arrays = as_arrays(name, inputs)
+        check(name, function.signature, arrays, given.get("out"), given.get("axis", NO_AXIS))
     except ValueError as error:
         return _told(error)
     return None

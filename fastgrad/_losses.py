@@ -4,7 +4,7 @@ import operator
 
 import numpy as np
 
-from ._arguments import as_array, assign, checked_outs, common_dtypes, plain_inputs, shape_plan
+from ._arguments import as_array, as_arrays, assign, checked_outs, common_dtypes, plain_inputs, shape_plan
 from .kernels import cross_entropy as kernels
 
 _CLASSES = np.dtype(np.int64)
@@ -108,7 +108,7 @@ def check_loss(function, family, inputs, options, dloss, out):
     """The kernel, the arrays by name, the plan, the dtypes of results and kernel, the upstream gradient as one number
     or None, and `out` as a list; raises what is wrong with any of them."""
     *_, smoothing, _, reduction = options
-    arrays = {name: as_array(function, name, value) for name, value in inputs.items() if value is not None}
+    arrays = as_arrays(function, inputs)
     by_index = arrays["target"].dtype.kind in "biu"
     kernel = (family.of_smoothed_indices if smoothing else family.of_indices) if by_index else family.of_probabilities
     upstream = _upstream(function, dloss, reduction, arrays)

@@ -77,9 +77,9 @@ def _few_terms_strip(shape, A, a, step, apart, rows, B, b, stride, K, C, i, ever
 
 @inlined
 def _past_line(shape, B, b, stride, K, C, i, every, j, wide):
-    """By how much the first two strips are to overlap, for all but the first to begin at a line of the cache: of B, of
-    which K rows are loaded for each that is stored, if all its rows are as far past a line; else of C. 0 if that does
-    not pay."""
+    """By how much the first two strips are to overlap, for all but the first to begin at a line of the cache: of B, if
+    that is loaded more often than C is stored, and all its rows are as far past a line; else of C. 0 if that does not
+    pay."""
     across, past = tile_width(shape, C), np.intp(0)
     if K > _TERMS_OF_STORES and stride % lanes(C) == 0:
         past = past_line(B, b)
@@ -108,11 +108,12 @@ def _few_terms_rows(shape, alone, A, a, step, apart, rows, B, b, stride, K, C, i
 def _rows_alike(K, C, m, n):
     """Every how many-th row of C begins as far past a line of the cache as the first, if it pays to compute these
     together."""
-    every = np.intp(1)
+    every, wide = np.intp(1), n >= _SOME_STRIPS * tile_width(TILE, C)
+    if K > _TERMS_ALIKE or not wide or m * n * C.itemsize > _MOST_ALIKE:
+        return every
     while every * C.shape[1] % lanes(C):
         every *= 2
-    wide, high = n >= _SOME_STRIPS * tile_width(TILE, C), m >= every * TILE_ROWS
-    return every if K <= _TERMS_ALIKE and wide and high and m * n * C.itemsize <= _MOST_ALIKE else np.intp(1)
+    return every if m >= every * TILE_ROWS else np.intp(1)
 
 
 @device
