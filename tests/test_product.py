@@ -125,6 +125,40 @@ def test_few_terms_have_the_same_bits_wherever_a_row_begins(dtype, terms):
                 assert (around_C[_GUARD + offset + few.size :] == 7).all()
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rows", [1, 2, 3, 6, 8, 9, 11, 12, 16, 40])
+def test_few_rows_have_the_same_bits_wherever_a_factor_begins(dtype, rows):
+    """At any place in a line of the cache, for one thread or two, and as columns, where the transpose is computed."""
+    for part in PRODUCT_PARTS:
+        part.link(dtype)
+    rng = np.random.default_rng(rows)
+    in_line = 64 // np.dtype(dtype).itemsize
+    for terms, columns, sums in ((300, 39 * in_line, 1), (100, 66 * in_line, 1), (330, 39 * in_line, SUMS)):
+        A, B = rng.standard_normal((rows, terms)).astype(dtype), rng.standard_normal((terms, columns)).astype(dtype)
+        bias, nothing = rng.standard_normal(columns).astype(dtype), np.empty(0, dtype)
+        other = np.ascontiguousarray(A.T)
+        around_B, results = np.empty(B.size + 2 * in_line, dtype), []
+        past = around_B.ctypes.data % 64 // np.dtype(dtype).itemsize
+        for begin in range(in_line):
+            place = (in_line - past) % in_line + begin
+            moved = around_B[place : place + B.size].reshape(B.shape)
+            moved[:] = B
+            for threads in (1, 2):
+                C, turned = np.ones((rows, columns), dtype), np.ones((columns, rows), dtype)
+                work, before, behind = run(A, False, moved, True, sums, C, bias, True, threads, False)
+                assert (work[before : before + _GUARD] == 7).all()
+                assert (work[behind:] == 7).all()
+                run(moved, True, other, True, sums, turned, nothing, False, threads, False)
+                results.append((C, turned))
+        for C, turned in results[1:]:
+            assert_same_bits(C, results[0][0])
+            assert_same_bits(turned, results[0][1])
+        product_ = A.astype(float) @ B.astype(float)
+        size_of_terms = abs(A).astype(float) @ abs(B).astype(float) + abs(bias) + 1
+        assert_within(C, product_ + bias + 1, tolerance(dtype, terms) * size_of_terms)
+        assert_within(turned, product_.T, tolerance(dtype, terms) * size_of_terms.T)
+
+
 def _product(A, B, bias):
     C = np.empty((len(A), len(bias)), A.dtype)
     run(A, False, np.ascontiguousarray(B), True, 1, C, bias, False, 1, False)

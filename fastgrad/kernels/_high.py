@@ -11,7 +11,7 @@ import numpy as np
 from ._arrays import compact, flag, flat
 from ._jit import device
 from ._loads import store
-from ._pack import ceil_div, pack
+from ._pack import ceil_div, pack, to_line
 from ._panels import HIGH_PANEL, tiles
 from ._parts import part
 from ._simd import lanes, splat
@@ -71,8 +71,11 @@ def high_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work,
     compact()
     columns, right, totals = plan[5], plan[8], plan[9]
     j, j_end = task * columns, min((task + 1) * columns, C.shape[1])
-    args = A, a_by_rows, B, C, bias, accumulate, j, j_end, work, left, left + right, left + totals
-    if C.shape[0] <= tile_rows(TEN):
-        _in_tiles(TEN, *args)
-    else:
-        _in_tiles(TWELVE, *args)
+    stop = j + to_line(B, j, j_end - j)
+    while j < j_end:
+        args = A, a_by_rows, B, C, bias, accumulate, j, stop, work, left, left + right, left + totals
+        if C.shape[0] <= tile_rows(TEN):
+            _in_tiles(TEN, *args)
+        else:
+            _in_tiles(TWELVE, *args)
+        j, stop = stop, j_end

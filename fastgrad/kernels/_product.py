@@ -22,7 +22,7 @@ from ._few import few_columns, few_terms, few_terms_by_columns
 from ._high import high_task
 from ._jit import device, inlined
 from ._loads import store
-from ._pack import ceil_div, pack, sum_apart, terms_of_block
+from ._pack import ceil_div, pack, sum_apart, terms_of_block, to_line
 from ._panels import is_narrow, panels
 from ._parts import Choice, absent_of, part
 from ._plan import FEW_COLUMNS_KIND, FEW_TERMS_KIND, HIGH, REGISTERS, is_unpacked
@@ -120,7 +120,12 @@ def tiled_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work
     i0, m, j0, n, K, step, apart = rectangle(A, a_by_rows, C, plan, task)
     group, right, totals, sums = plan[7:]
     factors = A, a_by_rows, step, apart, B, b_by_rows, K, sums
-    blocks(*factors, C, i0, m, j0, n, bias, accumulate, work, left, left + right, left + totals, group)
+    columns = to_line(B, j0, n) if is_unpacked(b_by_rows, m, C.shape[1], K, C.itemsize) else n
+    while n > 0:
+        blocks(*factors, C, i0, m, j0, columns, bias, accumulate, work, left, left + right, left + totals, group)
+        j0 += columns
+        n -= columns
+        columns = n
 
 
 @part(*TASK)

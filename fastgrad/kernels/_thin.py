@@ -13,7 +13,7 @@ from ._by_rows import BY_ROWS, first_absent_of_by_rows, part_by_rows, rows_at_a_
 from ._dots import DOTS, SPAN, part_of_dots
 from ._jit import device
 from ._loads import load, load_masked, store, store_masked
-from ._pack import ceil_div, finish, pack, sum_apart, terms_of_block
+from ._pack import ceil_div, finish, pack, sum_apart, terms_of_block, to_line
 from ._parts import absent_of, part
 from ._simd import first, lanes, select, splat
 from ._tile import (
@@ -185,8 +185,9 @@ def thin_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work,
     n = min(n - j0, most)
     chunk, own, totals, spare, _ = thin_plan(m, n, K, b_by_rows, sums, C)
     own, totals, spare, width = left + own, left + totals, left + spare, chunk + lanes(C)
-    for c in range(0, n, chunk):
-        columns, j = min(chunk, n - c), j0 + c
+    c, columns = np.intp(0), min(chunk, to_line(B, j0, n) if b_by_rows else n)
+    while c < n:
+        j = j0 + c
         if b_by_rows:
             _add_by_rows(A, a_by_rows, B, j, m, K, sums, columns, work, left, totals, own, width)
         elif sums == 1:
@@ -197,3 +198,5 @@ def thin_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work,
             finish_turned(work, totals, width, spare, C, j, columns, bias, accumulate)
         else:
             finish(work, totals, width, C, np.intp(0), j, m, columns, bias, accumulate)
+        c += columns
+        columns = min(chunk, n - c)
