@@ -96,6 +96,8 @@ def _few_terms_rows(shape, alone, A, a, step, apart, rows, B, b, stride, K, C, i
     across, done = tile_width(shape, C), np.intp(0)
     wide = n - alone * lanes(C) if n >= across else np.intp(0)
     past = _past_line(shape, B, b, stride, K, C, i, every, j, wide)
+    if alone > 1 and n > across and 0 < (n + past) % across <= lanes(C):
+        wide -= 2 * lanes(C)  # pairs of vectors in place of a whole strip and a vector: 0.9 of the time of four vectors
     for q_or_less in range(-past, wide, across):
         q = max(np.intp(0), min(q_or_less, n - across))  # the last strip lies over those before, or over the first
         at = B, b + q, stride, K, C, i, every, j + q, bias

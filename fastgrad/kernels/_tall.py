@@ -171,10 +171,10 @@ def _sums_of_block(A, B, k0, stop, work, t, stride, spare):
     compact()
     L, zeros = lanes(B), splat(B, 0)
     columns, rows = B.shape[1], A.shape[1]
-    run, width = _rows_of_run(rows, columns, B.itemsize), np.intp(tile_width(TILE, B))
-    ten = TILE_ROWS < rows <= tile_rows(TEN)
-    if ten:
-        width = np.intp(tile_width(TEN, B))
+    run, ten = _rows_of_run(rows, columns, B.itemsize), TILE_ROWS < rows <= tile_rows(TEN)
+    most = np.intp(tile_width(TEN, B) // L if ten else TILE_VECS)
+    # Of four vectors that are left, twice two: tiles of one are slow. dW of 8192 × 64 × 16 takes 0.9 of the time.
+    in_pairs = TILE_VECS > 2 and rows > _TWO
     for k in range(k0, stop, run):
         terms, opens = min(run, stop - k), k == k0
         source, start, apart = flat(B), k * columns, columns
@@ -184,18 +184,22 @@ def _sums_of_block(A, B, k0, stop, work, t, stride, spare):
                     value = load_masked(B, (k + row, q), first(B, columns - q), zeros)
                     store(work, spare + row * stride + q, value)
             source, start, apart = work, spare, stride
-        for q in range(0, columns, width):
+        q = np.intp(0)
+        while q < columns:
+            vectors = min(ceil_div(columns - q, L), most)
+            if in_pairs and ceil_div(columns - q, L) == TILE_VECS + 1:
+                vectors = np.intp(2)
             # The first tiles of each strip fetch the next run, from end to end; the others fetch what is there.
-            vectors = min(ceil_div(columns - q, L), width // L)
             right, step = (source, start + q, apart, terms, (k + run) * columns + q * run), vectors * L
             # Of nine or ten rows, strips are read once, in 0.8 to 1 of the time; of twelve, up to 1.3 times it.
-            if ten and step == width:
+            if ten and vectors == most:
                 _add_run(TEN, A, k * rows, rows, *right, step, work, t + q, stride, opens)
             else:
                 for p in range(0, rows, TILE_ROWS):
                     left, target = (A, k * rows + p, rows - p), (work, t + p * stride + q, stride, opens)
                     _add_run_of_tile(vectors, left, (*right, step), target)
                     step = np.intp(0)
+            q += vectors * L
 
 
 @device
