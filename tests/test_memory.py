@@ -13,7 +13,7 @@ from subprocesses import run
 from test_rules import as_given, every_function
 
 import fastgrad as fg
-from fastgrad.kernels import _across, _loads, _simd, _tile
+from fastgrad.kernels import _across, _loads, _simd, _tile, _tile_loads
 
 # --- nothing outside of the arrays -----------------------------------------------------------------------------------
 
@@ -91,7 +91,7 @@ def test_more_elements_than_32_bits_count():
 def _write_far(array, row, column):
     _loads.store(array, (row, column), _simd.splat(array, 1.0))
     tile = _tile.tile_zeros(array, SMALL_TILE)
-    _tile.tile_store(tile, array, row * array.shape[1] + column + 1, 1)
+    _tile_loads.tile_store(tile, array, row * array.shape[1] + column + 1, 1)
     return _across.lane_sum(_loads.load(array, (row, column)))
 
 

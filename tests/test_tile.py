@@ -7,6 +7,7 @@ from problems import DTYPES, assert_same_bits
 
 from fastgrad.kernels import _arrays, _transpose
 from fastgrad.kernels import _tile as tile
+from fastgrad.kernels import _tile_loads as loads
 
 L = {np.float32: 16, np.float64: 8}
 SHAPES = [(1, 1), (2, 1), (4, 2), (6, 1), (8, 1), (12, 2), (4, 6), (1, 16), (3, 5)]
@@ -20,8 +21,8 @@ def test_rank1_updates_are_a_matrix_product(dtype, rows, vecs, stride):
         tile.tile_zeros,
         tile.tile_rank1,
         tile.tile_add,
-        tile.tile_load,
-        tile.tile_store,
+        loads.tile_load,
+        loads.tile_store,
     )
 
     @numba.njit
@@ -44,7 +45,7 @@ def test_rank1_updates_are_a_matrix_product(dtype, rows, vecs, stride):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_rows_are_multiplied_by_an_element_each(dtype):
     shape, rows, lanes = tile.TileShape(3, 1, 4), 3, 4
-    splat, fma, load, store = tile.tile_splat, tile.tile_fma, tile.tile_load, tile.tile_store
+    splat, fma, load, store = tile.tile_splat, tile.tile_fma, loads.tile_load, loads.tile_store
 
     @numba.njit
     def run(left, apart, right, total):
@@ -61,7 +62,7 @@ def test_rows_are_multiplied_by_an_element_each(dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_only_the_wanted_part_is_stored(dtype):
     shape = tile.TileShape(4, 2)
-    load, store_part, flat = tile.tile_load, tile.tile_store_part, _arrays.flat
+    load, store_part, flat = loads.tile_load, loads.tile_store_part, _arrays.flat
 
     @numba.njit
     def run(source, target, rows, columns):
@@ -83,7 +84,7 @@ def test_fewer_rows_than_a_tile_has(dtype):
     """The last is repeated where they are read, and written again where they are stored; nothing behind is touched."""
     shape, terms = tile.TileShape(4, 2), 5
     zeros, places_of, rank1, flat = tile.tile_zeros, tile.tile_places, tile.tile_rank1_at, _arrays.flat
-    store_rows = tile.tile_store_rows
+    store_rows = loads.tile_store_rows
 
     @numba.njit
     def run(left, right, rows, target):
@@ -107,8 +108,8 @@ def test_fewer_rows_than_a_tile_has(dtype):
 def test_what_lies_beyond_some_columns_is_added(dtype):
     """And all bits of these columns stay, also those of a negative zero; rows that are there no more are the last."""
     shape, flat = tile.TileShape(3, 2), _arrays.flat
-    load_rows, load, add, beyond = tile.tile_load_rows, tile.tile_load, tile.tile_add, tile.tile_beyond
-    store_rows = tile.tile_store_rows
+    load_rows, load, add, beyond = loads.tile_load_rows, loads.tile_load, tile.tile_add, tile.tile_beyond
+    store_rows = loads.tile_store_rows
 
     @numba.njit
     def run(C, addend, rows, columns):
@@ -131,7 +132,7 @@ def test_what_lies_beyond_some_columns_is_added(dtype):
 @pytest.mark.parametrize(("rows", "vecs"), [(1, 1), (2, 1), (4, 1), (6, 1), (8, 1), (4, 2)])
 def test_a_tile_is_stored_transposed(dtype, rows, vecs):
     shape = tile.TileShape(rows, vecs)
-    load, store_turned, flat = tile.tile_load, _transpose.tile_store_turned, _arrays.flat
+    load, store_turned, flat = loads.tile_load, _transpose.tile_store_turned, _arrays.flat
 
     @numba.njit
     def run(source, target, at, stride):
@@ -184,7 +185,7 @@ def test_rows_are_turned_to_lines_and_back(dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_rows_are_read_transposed(dtype):
-    turned, store, flat = _transpose.tile_turned, tile.tile_store, _arrays.flat
+    turned, store, flat = _transpose.tile_turned, loads.tile_store, _arrays.flat
 
     @numba.njit
     def whole(source, at, rows, target):
@@ -213,7 +214,7 @@ def test_rows_are_read_transposed(dtype):
 @pytest.mark.parametrize(("rows", "starts"), [(8, (3, 200, 100, 300)), (16, (0, 70, 140, 210)), (6, (9, 100))])
 def test_rows_are_dealt_to_several_places(dtype, rows, starts):
     shape, stride = tile.TileShape(rows, 1, 8), 9
-    load, dealt, flat = tile.tile_load, _transpose.tile_store_dealt, _arrays.flat
+    load, dealt, flat = loads.tile_load, _transpose.tile_store_dealt, _arrays.flat
 
     @numba.njit
     def run(source, target, starts):

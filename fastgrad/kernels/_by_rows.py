@@ -15,17 +15,14 @@ from ._tile import (
     TILE_VECS,
     TileShape,
     tile_add,
-    tile_load,
-    tile_load_masked,
-    tile_prefetch,
     tile_product,
     tile_rank1,
     tile_rows,
     tile_splat,
-    tile_store,
     tile_width,
     tile_zeros,
 )
+from ._tile_loads import tile_load, tile_load_masked, tile_prefetch, tile_store
 
 # So many rows, and TILE_ROWS where there are more, have sums of their own: for each, some loops are compiled. Six of
 # eight rows take 0.74 to 0.9 of the time of all eight.

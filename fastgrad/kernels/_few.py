@@ -12,22 +12,8 @@ from ._loads import load_masked, past_line, store
 from ._pack import ceil_div, finish, pack, terms_of_block
 from ._panels import MEDIUM, NARROW, ROWS_AHEAD, TILE, block_of_tile
 from ._simd import first, lanes, splat
-from ._tile import (
-    TILE_ROWS,
-    TILE_VECS,
-    TileShape,
-    tile_add,
-    tile_beyond,
-    tile_load,
-    tile_load_rows,
-    tile_rank1,
-    tile_rows,
-    tile_store,
-    tile_store_part,
-    tile_store_rows,
-    tile_width,
-    tile_zeros,
-)
+from ._tile import TILE_ROWS, TILE_VECS, TileShape, tile_add, tile_beyond, tile_rank1, tile_rows, tile_width, tile_zeros
+from ._tile_loads import tile_load, tile_load_rows, tile_store, tile_store_part, tile_store_rows
 from ._transpose import to_lines
 
 WHOLE = 2**19  # bytes of all of B, where few columns are packed as a whole: half of the second cache

@@ -6,7 +6,8 @@ from ._arrays import compact, flat
 from ._jit import device, inlined
 from ._loads import load_masked, past_line, store, store_masked
 from ._simd import first, lanes, select, splat
-from ._tile import BLOCK, LONGEST, SUMS, TILE_VECS, TURNED, TileShape, tile_load, tile_store
+from ._tile import BLOCK, LONGEST, SUMS, TILE_VECS, TURNED, TileShape
+from ._tile_loads import tile_load, tile_store
 from ._transpose import tile_store_dealt, tile_turned
 
 # How a row of a source is spread over panels: that many panels, and vectors in a row of each.

@@ -14,17 +14,14 @@ from ._tile import (
     TURNED,
     TileShape,
     tile_add,
-    tile_load,
     tile_places,
-    tile_prefetch,
     tile_rank1,
     tile_rank1_at,
     tile_rows,
-    tile_store,
-    tile_store_part,
     tile_width,
     tile_zeros,
 )
+from ._tile_loads import tile_load, tile_prefetch, tile_store, tile_store_part
 
 # Rows of a panel of B fetched ahead: where tiles are small, half as many cost 2 %. To fetch A, too, costs 3 %.
 ROWS_AHEAD = 16 if TILE_VECS == 1 else 4

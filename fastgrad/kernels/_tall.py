@@ -27,15 +27,13 @@ from ._tile import (
     TILE_VECS,
     TileShape,
     tile_fma,
-    tile_load,
-    tile_prefetch,
     tile_rank1,
     tile_rows,
     tile_splat,
-    tile_store,
     tile_width,
     tile_zeros,
 )
+from ._tile_loads import tile_load, tile_prefetch, tile_store
 
 _LONG = 4 * BLOCK  # terms, or more
 _FEW = 64  # rows or columns, or less: of more, panels are used often enough to pay for packing

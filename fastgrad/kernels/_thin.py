@@ -16,16 +16,8 @@ from ._loads import load, load_masked, store, store_masked
 from ._pack import ceil_div, finish, pack, sum_apart, terms_of_block, to_line
 from ._parts import absent_of, part
 from ._simd import first, lanes, select, splat
-from ._tile import (
-    BLOCK,
-    SUMS,
-    TILE_ROWS,
-    TILE_VECS,
-    TURNED,
-    TileShape,
-    tile_load,
-    tile_rows,
-)
+from ._tile import BLOCK, SUMS, TILE_ROWS, TILE_VECS, TURNED, TileShape, tile_rows
+from ._tile_loads import tile_load
 from ._transpose import tile_store_turned, to_lines, to_rows
 from ._turned import SQUARES, part_of_squares, rows_turned
 

@@ -12,17 +12,8 @@ from ._by_rows import keep
 from ._jit import device, inlined
 from ._parts import Choice, part
 from ._simd import lanes
-from ._tile import (
-    BLOCK,
-    TILE_ROWS,
-    TURNED,
-    TileShape,
-    tile_product,
-    tile_rank1,
-    tile_rows,
-    tile_store,
-    tile_zeros,
-)
+from ._tile import BLOCK, TILE_ROWS, TURNED, TileShape, tile_product, tile_rank1, tile_rows, tile_zeros
+from ._tile_loads import tile_store
 from ._transpose import tile_turned
 
 _FEW_ROWS = 4  # so many rows, and TILE_ROWS where there are more, have squares of their own
