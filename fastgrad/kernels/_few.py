@@ -31,7 +31,8 @@ _MANY_STRIPS, _SOME_STRIPS = 8, 2
 # float64, takes 0.62 of the time where C is what begins at a line, from 12 rows 0.95, but from 24 1.1.
 _TERMS_OF_STORES = 12
 # Where rows of C begin at different places in a line, those that begin alike are a tile of so few terms: dW of
-# 61 × 1732 from 6 rows takes 0.65 of the time, of 100 × 1999 from 8 0.8, but of 200 × 301 from 10 1.07.
+# 61 × 1732 from 6 rows takes 0.65 of the time, of 100 × 1999 from 8 0.8, but of 200 × 301 from 10 1.07. They fill it,
+# unless there are many strips: then half as many rows as terms, or two, will do, and 100 × 1999 from 4 takes 0.75.
 _TERMS_ALIKE = 8 if TILE_VECS > 1 else 0
 _MOST_ALIKE = 2**21  # bytes of C: beyond, lines that two rows share are stored twice; 7293 × 85 takes 1.35 of the time
 # So few terms of a B that stays in the first cache are no more work than to store the row: one row at a time, all can
@@ -96,12 +97,14 @@ def _few_terms_rows(shape, alone, A, a, step, apart, rows, B, b, stride, K, C, i
 def _rows_alike(K, C, m, n):
     """Every how many-th row of C begins as far past a line of the cache as the first, if it pays to compute these
     together."""
-    every, wide = np.intp(1), n >= _SOME_STRIPS * tile_width(TILE, C)
-    if K > _TERMS_ALIKE or not wide or m * n * C.itemsize > _MOST_ALIKE:
+    every, least, across = np.intp(1), np.intp(TILE_ROWS), tile_width(TILE, C)
+    if K > _TERMS_ALIKE or n < _SOME_STRIPS * across or m * n * C.itemsize > _MOST_ALIKE:
         return every
+    if K < _TERMS_ALIKE and n >= _MANY_STRIPS * across:
+        least = max(np.intp(2), K // 2)
     while every * C.shape[1] % lanes(C):
         every *= 2
-    return every if m >= every * TILE_ROWS else np.intp(1)
+    return every if m >= every * least else np.intp(1)
 
 
 @device
