@@ -16,6 +16,8 @@ CALL = """
     print(hits, misses, result.tolist(), _cache.directory())
 """
 RIGHT, EDITED = "[0.0, 0.75, 1.5]", "[0.0, 1.5, 3.0]"
+TIMES = "_operator(operator.mul, ir.IRBuilder.fmul,"
+TWICE_TIMES = "_operator(operator.mul, lambda b, x, y: b.fadd(b.fmul(x, y), b.fmul(x, y)),"
 
 
 def call(package, **environment):
@@ -31,10 +33,6 @@ def test_a_second_process_compiles_nothing(package):
     assert result == RIGHT
     assert first == (0, 1)
     assert second == (1, 0)
-
-
-TIMES = "_operator(operator.mul, ir.IRBuilder.fmul,"
-TWICE_TIMES = "_operator(operator.mul, lambda b, x, y: b.fadd(b.fmul(x, y), b.fmul(x, y)),"
 
 
 def test_an_edit_in_a_callee_compiles_anew(package):

@@ -78,8 +78,8 @@ def _past_line(shape, B, b, stride, K, C, i, every, j, wide):
 
 @inlined
 def _few_terms_rows(shape, alone, A, a, step, apart, rows, B, b, stride, K, C, i, every, j, n, bias, accumulate):
-    """As many rows as a tile of this shape has at most, from end to end, but for what is left of the columns, `alone`
-    vectors or less; returns where that begins."""
+    """As many rows as a tile of this shape has at most, from end to end, but for what is left of the columns: `alone`
+    vectors or less, or four in place of one. Returns where that begins."""
     across, done = tile_width(shape, C), np.intp(0)
     wide = n - alone * lanes(C) if n >= across else np.intp(0)
     past = _past_line(shape, B, b, stride, K, C, i, every, j, wide)

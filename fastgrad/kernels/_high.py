@@ -9,9 +9,10 @@ left would wait for it. Tiles of more rows read it once: dX of 9 × 1024 × 512 
 import numpy as np
 
 from ._arrays import compact, flag, flat
+from ._by_rows import to_line
 from ._jit import device
 from ._loads import store
-from ._pack import ceil_div, pack, to_line
+from ._pack import ceil_div, pack
 from ._panels import HIGH_PANEL, tiles
 from ._parts import part
 from ._simd import lanes, splat

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from ._arrays import compact, flat
+from ._arrays import compact
 from ._jit import device, inlined
-from ._loads import load_masked, past_line, store, store_masked
+from ._loads import load_masked, store, store_masked
 from ._simd import first, lanes, select, splat
 from ._tile import BLOCK, LONGEST, SUMS, TILE_VECS, TURNED, TileShape
 from ._tile_loads import tile_load, tile_store
@@ -14,7 +14,6 @@ from ._transpose import tile_store_dealt, tile_turned
 _GROUP = 4
 _SPREAD_SLIM, _SPREAD_NARROW = TileShape(_GROUP, 1, TURNED), TileShape(_GROUP, 1)
 _SPREAD_WIDE = TileShape(_GROUP, TILE_VECS)
-_WIDE = 32  # vectors of columns, or more, are worth some before, for these to begin at a line of the cache
 
 
 @device
@@ -66,19 +65,6 @@ def _spread(shape, source, place, stride, terms, sums, each, work, to, width, ap
         for k in range(s, terms, sums):
             tile_store(tile_load(source, place + k * stride, width, shape), work, at, apart)
             at += width
-
-
-@device
-def to_line(B, j, n):
-    """How many of n columns from j on of a B by rows, which is read where it is, to compute before the others, for
-    these to begin at a line of the cache; all, if they are few, or rows begin at different places in a line.
-
-    Vectors that lie over two lines take twice as long to load. One or two rows times 1024 columns of 128 terms take 0.6
-    to 0.75 of the time, six 0.8 to 0.9, ten to sixteen 0.85 to 0.9.
-    """
-    L = lanes(B)
-    past = past_line(flat(B), j) if B.shape[1] % L == 0 and n >= _WIDE * L else 0
-    return L - past if past else n
 
 
 @device

@@ -18,11 +18,12 @@ for dW of 1000 rows, columns and terms.
 import numpy as np
 
 from ._arrays import add_to, compact, flat
+from ._by_rows import to_line
 from ._few import few_columns, few_terms, few_terms_by_columns
 from ._high import high_task
 from ._jit import device, inlined
 from ._loads import store
-from ._pack import ceil_div, pack, sum_apart, terms_of_block, to_line
+from ._pack import ceil_div, pack, sum_apart, terms_of_block
 from ._panels import is_narrow, panels
 from ._parts import Choice, absent_of, part
 from ._plan import FEW_COLUMNS_KIND, FEW_TERMS_KIND, HIGH, REGISTERS, is_unpacked

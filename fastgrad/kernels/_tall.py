@@ -171,7 +171,7 @@ def _sums_of_block(A, B, k0, stop, work, t, stride, spare):
     columns, rows = B.shape[1], A.shape[1]
     run, ten = _rows_of_run(rows, columns, B.itemsize), TILE_ROWS < rows <= tile_rows(TEN)
     most = np.intp(tile_width(TEN, B) // L if ten else TILE_VECS)
-    # Of four vectors that are left, twice two: tiles of one are slow. dW of 8192 × 64 × 16 takes 0.9 of the time.
+    # Of four vectors that remain, twice two: tiles of one are slow. dW of 8192 × 64 × 16 takes 0.9 of the time.
     in_pairs = TILE_VECS > 2 and rows > _TWO
     for k in range(k0, stop, run):
         terms, opens = min(run, stop - k), k == k0
@@ -184,9 +184,8 @@ def _sums_of_block(A, B, k0, stop, work, t, stride, spare):
             source, start, apart = work, spare, stride
         q = np.intp(0)
         while q < columns:
-            vectors = min(ceil_div(columns - q, L), most)
-            if in_pairs and ceil_div(columns - q, L) == TILE_VECS + 1:
-                vectors = np.intp(2)
+            remaining = ceil_div(columns - q, L)
+            vectors = np.intp(2) if in_pairs and remaining == TILE_VECS + 1 else min(remaining, most)
             # The first tiles of each strip fetch the next run, from end to end; the others fetch what is there.
             right, step = (source, start + q, apart, terms, (k + run) * columns + q * run), vectors * L
             # Of nine or ten rows, strips are read once, in 0.8 to 1 of the time; of twelve, up to 1.3 times it.

@@ -9,11 +9,11 @@ Where B is given by rows, all columns of B that a chunk has pass the few rows of
 import numpy as np
 
 from ._arrays import compact, flat
-from ._by_rows import BY_ROWS, first_absent_of_by_rows, part_by_rows, rows_at_a_time
+from ._by_rows import BY_ROWS, first_absent_of_by_rows, part_by_rows, rows_at_a_time, to_line
 from ._dots import DOTS, SPAN, part_of_dots
 from ._jit import device
 from ._loads import load, load_masked, store, store_masked
-from ._pack import ceil_div, finish, pack, sum_apart, terms_of_block, to_line
+from ._pack import ceil_div, finish, pack, sum_apart, terms_of_block
 from ._parts import absent_of, part
 from ._simd import first, lanes, select, splat
 from ._tile import BLOCK, SUMS, TILE_ROWS, TILE_VECS, TURNED, TileShape, tile_rows
