@@ -71,8 +71,9 @@ def sizes_of_errors(S, target, options):
     others, other_p = a.sum(-1, keepdims=True) - a, p.sum(-1, keepdims=True) - p
     q = 2 * z * of_row[..., None]
     entry = p * others + a * other_p + q * np.abs(lse[..., None]) * p
-    lost_p = (p * lost).sum(-1, keepdims=True) - p * lost
-    entry_lost = p * lost * (others + q * np.abs(lse[..., None])) + a * lost_p + q * lse_error[..., None] * p
+    lost_p = p * lost + smallest(S)  # which underflows before it is multiplied
+    lost_others = lost_p.sum(-1, keepdims=True) - lost_p
+    entry_lost = lost_p * (others + q * np.abs(lse[..., None])) + a * lost_others + q * lse_error[..., None] * p
     return row_loss, row_lost, entry, entry_lost
 
 
