@@ -111,9 +111,10 @@ def _of_copies(kernel, signature, arrays, options, out, axis):
     several = [None for _ in signature.outputs] if out is None else out
     targets = several if len(signature.outputs) > 1 else [out]
     copies, fresh = _copies(signature, arrays, targets)
-    if signature.inplace or axis is not NO_AXIS:
-        return _of_rows(kernel, copies, options, fresh if out is None and signature.inplace else out, axis)
-    return kernel(*copies, *targets, *options)
+    if not (signature.inplace or axis is not NO_AXIS):
+        return kernel(*copies, *targets, *options)
+    result = _of_rows(kernel, copies, options, fresh if out is None and signature.inplace else out, axis)
+    return result if result.ndim or out is not None else result[()]
 
 
 def _copies(signature, arrays, targets):
@@ -128,7 +129,7 @@ def _copies(signature, arrays, targets):
         array = plain = arrays.get(operand.name)
         if array is not None:
             plain = _plain(operand, array, compute)
-        if plain is not array:
+        if plain is not array and not np.may_share_memory(plain, array):  # a view, if its dtype is not NumPy's own
             fresh = plain
             if any(target is not None and np.may_share_memory(array, target) for target in targets):
                 raise ValueError

@@ -137,6 +137,11 @@ def _read_only(array):
     return array
 
 
+def _unpickled(array):
+    """Of a dtype that equals NumPy's, but is not the same object."""
+    return array.copy().view(np.dtype(array.dtype, copy=True))
+
+
 LAYOUTS = {
     "C": lambda array: array.copy(),
     "Fortran": lambda array: array.copy(order="F"),
@@ -144,5 +149,6 @@ LAYOUTS = {
     "reversed": _reversed,
     "unaligned": _unaligned,
     "read-only": _read_only,
+    "unpickled": _unpickled,
     "byte-swapped": lambda array: array.astype(array.dtype.newbyteorder()),
 }

@@ -73,7 +73,8 @@ def check_accumulate(function, args):
 
 
 def check_layouts(function, args, *, exact=False):
-    """Checks that the memory layout of the arguments does not matter: strides, order, alignment, byte order, read-only.
+    """Checks that the memory layout of the arguments does not matter: strides, order, alignment, byte order, read-only,
+    a dtype as after unpickling.
 
     Parameters
     ----------
