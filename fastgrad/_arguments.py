@@ -45,18 +45,21 @@ def call(function, kernel, signature, inputs, *options, out=None, accumulate=Non
     """
     if accumulate is not None:
         options = (*options, accumulate)
-    if signature.inplace or axis is not NO_AXIS:
+    if axis is not NO_AXIS:
+        axis = _as_axis(function, axis)
+    if _is_of_rows(signature, axis):
         try:
             return _of_rows(kernel, list(inputs.values()), options, out, axis)
         except UNUSUAL:
             pass
-    arrays = as_arrays(function, inputs)
+    arrays = as_arrays(function, signature, inputs)
     try:
         return _of_copies(kernel, signature, arrays, options, out, axis)
     except UNUSUAL:
         pass
     plan, dtype, compute, outs = check(function, signature, arrays, out, axis)
-    results = [np.empty(shape, dtype) for shape in plan.results] if outs is None else outs
+    order = "F" if _lie_by_columns(signature, arrays, axis) else "C"
+    results = [np.empty(shape, dtype, order) for shape in plan.results] if outs is None else outs
     direct = all(result.dtype == compute and result.flags.carray for result in results)
     targets = results if direct else [np.empty(result.shape, compute) for result in results]
     ready = plain_inputs(plan, arrays, compute)
@@ -76,6 +79,16 @@ def call(function, kernel, signature, inputs, *options, out=None, accumulate=Non
         return tuple(results)
     (result,) = results
     return result if result.ndim or out is not None else result[()]  # without axes a scalar, as in NumPy
+
+
+def _is_of_rows(signature, axis):
+    """Whether a function works element by element, or along an axis."""
+    return signature.inplace or axis is not NO_AXIS
+
+
+def _lie_by_columns(signature, arrays, axis):
+    """Whether results are to lie in Fortran order, as all arrays do."""
+    return _is_of_rows(signature, axis) and all(array.flags.fnc for array in arrays.values())
 
 
 def _of_rows(kernel, arrays, options, out, axis):
@@ -110,8 +123,13 @@ def _of_copies(kernel, signature, arrays, options, out, axis):
     """What a kernel takes once it is copied, without a check. Raises one of UNUSUAL where there is no such."""
     several = [None for _ in signature.outputs] if out is None else out
     targets = several if len(signature.outputs) > 1 else [out]
+    if out is not None and any(target is None for target in targets):  # which the kernel would make
+        raise TypeError
+    if out is None and _lie_by_columns(signature, arrays, axis):
+        transposes = {name: array.T for name, array in arrays.items()}
+        return _of_copies(kernel, signature, transposes, options, None, axis if axis is NO_AXIS else -1 - axis).T
     copies, fresh = _copies(signature, arrays, targets)
-    if not (signature.inplace or axis is not NO_AXIS):
+    if not _is_of_rows(signature, axis):
         return kernel(*copies, *targets, *options)
     result = _of_rows(kernel, copies, options, fresh if out is None and signature.inplace else out, axis)
     return result if result.ndim or out is not None else result[()]
@@ -148,8 +166,8 @@ def plain_inputs(plan, arrays, dtype):
 def check(function, signature, arrays, out, axis):
     """The plan, the dtypes of results and kernel, `out` as a list; raises what is wrong with them or the arrays."""
     dtype, compute = common_dtypes(arrays.values())
-    axis = None if axis is NO_AXIS else _as_axis(function, axis)
-    plan = shape_plan(function, signature, tuple([(name, array.shape) for name, array in arrays.items()]), axis)
+    shapes = tuple([(name, array.shape) for name, array in arrays.items()])
+    plan = shape_plan(function, signature, shapes, None if axis is NO_AXIS else axis)
     outs = None if out is None else checked_outs(function, signature, arrays, plan.results, dtype, out)
     return plan, dtype, compute, outs
 
@@ -157,8 +175,11 @@ def check(function, signature, arrays, out, axis):
 # --- arrays ----------------------------------------------------------------------------------------------------------
 
 
-def as_arrays(function, inputs):
+def as_arrays(function, signature, inputs):
     """The inputs by name that are not missing, as arrays."""
+    for operand in signature.inputs:
+        if not operand.optional and inputs[operand.name] is None:
+            raise TypeError(f"{function}: {operand.name} is None but must be an array")
     return {name: as_array(function, name, value) for name, value in inputs.items() if value is not None}
 
 
@@ -168,7 +189,7 @@ def as_array(function, name, value):
     except ValueError as error:
         raise ValueError(f"{function}: {name} is not an array of numbers: {error}") from None
     dtype = array.dtype
-    if dtype.kind in "biu" or (dtype.kind == "f" and dtype.itemsize <= 8):
+    if dtype.kind in "biu" or (dtype.kind == "f" and dtype.itemsize in (2, 4, 8)):
         return array
     raise TypeError(f"{function}: {name} has dtype {dtype} but needs float16, float32, float64, integers or bool")
 
@@ -193,7 +214,7 @@ def _plain(operand, array, dtype):
 def assign(result, plain):
     """Copies an array that a kernel has written."""
     if plain.dtype == result.dtype and _is_turned(result):
-        by_rows(plain.T, result.T)
+        by_rows(plain.T, np.asarray(result).T)
     else:
         result[...] = plain
 
@@ -291,9 +312,11 @@ def _text(shape):
 
 def _as_axis(function, axis):
     try:
-        return operator.index(axis)
+        if not isinstance(axis, bool):
+            return operator.index(axis)
     except TypeError:
-        raise TypeError(f"{function}: axis is {axis!r} but must be one integer") from None
+        pass
+    raise TypeError(f"{function}: axis is {axis!r} but must be one integer")
 
 
 def _checked_axis(function, axis, name, shape):
@@ -340,12 +363,28 @@ def _check_out(function, name, array, shape, dtype):
         raise ValueError(f"{function}: {name} has shape {array.shape} but needs {shape}")
     if not array.flags.writeable:
         raise ValueError(f"{function}: {name} is read-only")
-    if any(stride == 0 and size > 1 for stride, size in zip(array.strides, shape, strict=True)) and array.size:
+    if _overlaps_itself(array):
         raise ValueError(f"{function}: {name} holds one element several times")
 
 
 def _kind(value):
     return f"a {type(value).__name__}"
+
+
+def _overlaps_itself(array):
+    """Whether two elements share memory, as they cannot where each axis strides over all that those within it span."""
+    axes = sorted((abs(stride), size) for stride, size in zip(array.strides, array.shape, strict=True) if size > 1)
+    span, apart = array.itemsize, True
+    for stride, size in axes:
+        apart &= stride >= span
+        span += stride * (size - 1)
+    if apart or not array.size:
+        return False
+    places = np.zeros(1, np.int64)
+    for stride, size in axes:
+        places = np.add.outer(places, stride * np.arange(size)).ravel()
+    places.sort()
+    return bool((np.diff(places) < array.itemsize).any())
 
 
 def _overlap(one, other):

@@ -21,6 +21,7 @@ from ._losses import REDUCTIONS, check_loss, checked_options
 from .kernels._cache import stamp
 
 _FLOATS = (types.float32, types.float64)
+_REAL = (types.Integer, types.Float)
 
 
 def register():
@@ -112,7 +113,7 @@ def _operands(function, given):
         raise TypingError(f"{function.name}: target is {target} but needs {needed}")
     kernels = import_module(f".kernels.{function.family}", __package__)
     kernel = kernels.of_indices if isinstance(target.dtype, types.Integer) else kernels.of_probabilities
-    is_number = isinstance(given.get("dloss", types.none), (types.Number, types.NoneType))
+    is_number = isinstance(given.get("dloss", types.none), (*_REAL, types.NoneType))
     return [operand for operand in kernel.signature.inputs if operand.name != "dloss" or not is_number]
 
 
@@ -120,8 +121,8 @@ _KINDS = {
     "axis": (types.Integer, "one integer"),
     "accumulate": (types.Boolean, "a bool"),
     "ignore_index": (types.Integer, "one integer"),
-    "label_smoothing": (types.Number, "a number"),
-    "z_loss": (types.Number, "a number"),
+    "label_smoothing": (_REAL, "a number"),
+    "z_loss": (_REAL, "a number"),
 }
 
 
@@ -220,7 +221,7 @@ def explain(name, *arguments):
             return None
         if given.get("accumulate") and given["out"] is None:
             raise missing_out(name)
-        arrays = as_arrays(name, inputs)
+        arrays = as_arrays(name, function.signature, inputs)
         check(name, function.signature, arrays, given.get("out"), given.get("axis", NO_AXIS))
     except ValueError as error:
         return _told(error)

@@ -40,7 +40,11 @@ def _number(function, name, value):
 
 def of_classes(family, dtype, classes, target, smoothing, weight, sample_weight, outs=()):
     """The kernel for targets that are classes; these, and their weights, as it takes them. Raises one of UNUSUAL where
-    weights are no arrays, or not all at least 0."""
+    weights are no arrays, or not all at least 0; or where `outs`, the user's, are no arrays: a kernel makes what is
+    None, and leaves out what is False."""
+    for out in outs:
+        if type(out) is not np.ndarray:
+            raise TypeError
     for given in (weight, sample_weight):
         if given is not None and not given.min(initial=0) >= 0:
             raise ValueError
@@ -55,7 +59,7 @@ def _as_classes(target, outs):
     """Integers as the kernels take them, unless `outs` may overlap them."""
     kind, size = target.dtype.kind, target.dtype.itemsize
     fits = kind == "i" or (kind == "u" and size < _CLASSES.itemsize)
-    if not fits or any(np.may_share_memory(target, out) for out in outs if out is not None):
+    if not fits or any(np.may_share_memory(target, out) for out in outs):
         raise TypeError
     return target.astype(_CLASSES)
 
@@ -108,7 +112,7 @@ def check_loss(function, family, inputs, options, dloss, out):
     """The kernel, the arrays by name, the plan, the dtypes of results and kernel, the upstream gradient as one number
     or None, and `out` as a list; raises what is wrong with any of them."""
     *_, smoothing, _, reduction = options
-    arrays = as_arrays(function, inputs)
+    arrays = as_arrays(function, family.INDICES, inputs)
     by_index = arrays["target"].dtype.kind in "biu"
     kernel = (family.of_smoothed_indices if smoothing else family.of_indices) if by_index else family.of_probabilities
     upstream = _upstream(function, dloss, reduction, arrays)

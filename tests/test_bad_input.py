@@ -52,6 +52,15 @@ def test_what_is_no_real_number(function, dtype):
 
 
 @every_function
+def test_nothing_in_place_of_an_array(function):
+    arguments = good(function)
+    out = out_for(function, arguments)
+    optional = {operand.name for operand in function.signature.inputs if operand.optional}
+    for name in arguments.keys() - optional:
+        rejects(function, arguments | {name: None}, TypeError, f"{name} is None but must be an array", out=out)
+
+
+@every_function
 def test_ragged_lists(function):
     arguments = good(function)
     for name in arguments:
@@ -168,8 +177,12 @@ def test_wrong_out(function):
         locked = array.copy()
         locked.flags.writeable = False
         rejects(function, arguments, ValueError, name, "read-only", out=with_wrong(place, locked))
-        once = np.lib.stride_tricks.as_strided(array.copy(), array.shape, [0] * array.ndim)
-        rejects(function, arguments, ValueError, name, "several times", out=with_wrong(place, once))
+        for stride in (0, array.itemsize // 2, *([array.itemsize] if array.ndim > 1 else [])):
+            once = np.lib.stride_tricks.as_strided(array.copy(), array.shape, [stride] * array.ndim)
+            rejects(function, arguments, ValueError, name, "several times", out=with_wrong(place, once))
+        for nothing in (None, False):  # which say other things to a kernel
+            if several or nothing is False:
+                rejects(function, arguments, TypeError, name, "must be an array", out=with_wrong(place, nothing))
     if several:
         rejects(function, arguments, ValueError, "out has", out=right[:-1])
         rejects(function, arguments, TypeError, "out is", out=[np.ones(3)])
@@ -196,6 +209,14 @@ def test_out_overlaps_another_out():
     function = type("Named", (), {"name": "affine_vjp", "call": staticmethod(lambda m, a, **o: m.affine_vjp(*a, **o))})
     rejects(function, (dY, X, W), ValueError, "out[1] (dW) overlaps out[0] (dX)", out=[shared, shared, np.ones(4)])
     rejects(function, (dY, X, W), ValueError, "overlaps out[1]", out=[np.ones((4, 4)), shared, shared[0]])
+
+
+def test_rows_that_interleave_hold_each_element_once():
+    """Each begins between elements of the others, and none on one."""
+    out = np.lib.stride_tricks.as_strided(np.zeros(12), (3, 2), (32, 48))
+    expected = np.arange(6.0).reshape(3, 2)
+    assert fg.relu(expected, out=out) is out
+    assert np.array_equal(out, expected)
 
 
 @with_out

@@ -35,9 +35,10 @@ def test_large_matrices_by_columns(function, size, monkeypatch):
     laid_out = {name: np.asfortranarray(array) for name, array in arguments.items()}
     assert_same_bits(as_tuple(function.call(fg, laid_out)), expected)
     if function.has_out:
-        outs = [np.full_like(result, 7, order="F") for result in function.outs(expected)]
-        function.call(fg, laid_out, out=as_given(outs))
-        assert_same_bits(tuple(outs), tuple(function.outs(expected)))
+        for kind in (np.ndarray, np.memmap):
+            outs = [np.full_like(result, 7, order="F").view(kind) for result in function.outs(expected)]
+            function.call(fg, laid_out, out=as_given(outs))
+            assert_same_bits(tuple(outs), tuple(function.outs(expected)))
 
 
 def test_integers_by_columns():
@@ -64,6 +65,9 @@ def test_results_lie_as_arrays_in_fortran_order_do(function, shape):
         assert got.flags.f_contiguous
         assert expected.flags.c_contiguous
         assert_same_bits(got, expected)
+        for dtype in (np.float16, np.int64, ">f8"):
+            converted = {name: array.astype(dtype, order="K") for name, array in laid_out.items()}
+            assert function.call(fg, converted, **options).flags.f_contiguous
         for out in (np.empty(shape), np.empty(shape, order="F"), next(iter(laid_out.values()))):
             assert function.call(fg, laid_out, out=out, **options) is out
             assert_same_bits(out, expected)
