@@ -121,6 +121,8 @@ class Call:
         builder = self.builder
         ndim = _WORD(self.ndim)
         axis = self.context.cast(builder, value, ty, types.intp)
+        if ty == types.uint64:  # what is too large for int64 would count from the back
+            axis = builder.select(builder.icmp_signed("<", axis, _WORD(0)), ndim, axis)
         axis = builder.select(builder.icmp_signed("<", axis, _WORD(0)), builder.add(axis, ndim), axis)
         return axis, builder.icmp_unsigned("<", axis, ndim)
 
@@ -184,7 +186,7 @@ class Call:
                     answer = builder.and_(answer, builder.or_(moves, builder.icmp_signed("<=", size, _WORD(1))))
             for name, view in self.inputs.items():
                 apart = self._apart(out, view)
-                if signature.inplace and axes[name] == operand.axes:
+                if signature.inplace and axes[name] == operand.axes and view.type.dtype == out.type.dtype:
                     start = builder.bitcast(view.struct.data, out.struct.data.type)
                     same = builder.icmp_unsigned("==", out.struct.data, start)
                     apart = builder.or_(apart, builder.and_(same, self._equal(out.strides, view.strides)))

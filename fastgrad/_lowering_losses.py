@@ -129,12 +129,15 @@ class LossCall(Call):
         for name in ("weight", "sample_weight"):
             if name in plain:
                 fit = builder.and_(fit, self._ask(_are_not_negative, [self._vector(plain, name)]))
-        if self.by_index:
-            options = [(types.int64, self.sizes["k"]), (types.int64, self._ignore_index())]
-            return builder.and_(
-                fit, self._ask(cross_entropy.in_range.py_func, [self._vector(plain, "target"), *options])
-            )
-        return builder.and_(fit, self._are_distributions(plain))
+        if not self.by_index:
+            return builder.and_(fit, self._are_distributions(plain))
+        target = self._vector(plain, "target")
+        if self.inputs["target"].type.dtype == types.uint64:  # as int64, 2⁶⁴ − 100 would be −100, which may be ignored
+            fit = builder.and_(fit, self._ask(_are_not_negative, [target]))
+        if self.given["ignore_index"][0] == types.uint64:
+            fit = builder.and_(fit, builder.icmp_signed(">=", self._ignore_index(), _WORD(0)))
+        options = [(types.int64, self.sizes["k"]), (types.int64, self._ignore_index())]
+        return builder.and_(fit, self._ask(cross_entropy.in_range.py_func, [target, *options]))
 
     def _are_distributions(self, plain):
         context, builder = self.context, self.builder
@@ -161,10 +164,10 @@ class LossCall(Call):
         return self.context.cast(self.builder, answer, types.boolean, types.boolean)
 
 
-def _are_not_negative(weights):
+def _are_not_negative(values):
     fit = True
-    for weight in weights:
-        fit &= weight >= 0
+    for value in values:
+        fit &= value >= 0
     return fit
 
 

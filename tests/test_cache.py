@@ -176,6 +176,13 @@ def test_a_damaged_cache_is_compiled_over_with_one_warning(package, ending, kept
     run(DTYPES, package.parent)
     for file in (package / "kernels" / "__pycache__").glob(f"*{ending}"):
         file.write_bytes(file.read_bytes()[:kept])
+    of_tanh_vjp = """
+        from fastgrad.kernels.activations import tanh_vjp
+        from numba.core.registry import cpu_target
+        codegen = cpu_target.target_context.codegen()
+        print([tanh_vjp.dispatchers["entry"]._cache.has(dtype, codegen) for dtype in ("float32", "float64")])
+    """
+    assert run(of_tanh_vjp, package.parent) == str([ending == ".nbc"] * 2)  # of which the index tells alone
     assert run(WARNINGS, package.parent) == "1 1"
     assert run(DTYPES, package.parent) == "2"
 

@@ -3,6 +3,7 @@
 import itertools
 import re
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import given
@@ -84,6 +85,11 @@ def test_against_the_logits_written_out(problem):
     check(*problem)
 
 
+@numba.njit
+def rows_of_a_block(n, k, itemsize, room):
+    return kernels.block_rows(n, k, itemsize, room)
+
+
 @pytest.mark.usefixtures("small_blocks")
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("probabilities", [False, True])
@@ -91,7 +97,7 @@ def test_against_the_logits_written_out(problem):
 def test_blocks_of_rows(dtype, probabilities, reduction):
     rng = np.random.default_rng(0)
     n, d, k = 101, 19, 37
-    assert 1 < kernels.block_rows.py_func(n, k, dtype().itemsize, *kernels.SETTINGS) < 20
+    assert 1 < rows_of_a_block(n, k, dtype().itemsize, *kernels.SETTINGS) < 20
     X, W, b = (rng.standard_normal(shape).astype(dtype) for shape in ((n, d), (k, d), k))
     target = rng.integers(0, k, n)
     target[40:60] = -100
@@ -101,6 +107,11 @@ def test_blocks_of_rows(dtype, probabilities, reduction):
         options |= {"reduction": reduction, "sample_weight": rng.random(n).astype(dtype)}
         dloss = rng.standard_normal(n).astype(dtype) if reduction == "none" else 2.0
         check(X, W, b, target, options | {"dloss": dloss})
+
+
+def test_blocks_have_a_row_though_it_needs_more_memory_than_there_is():
+    assert [rows_of_a_block(n, 2**26, 4, *kernels.SETTINGS) for n in (0, 1, 2, 10, 33)] == [1] * 5
+    assert [rows_of_a_block(n, 0, 4, *kernels.SETTINGS) for n in (0, 1, 10)] == [1, 1, 10]
 
 
 def test_a_row_has_the_same_bits_in_blocks_and_at_once(monkeypatch):

@@ -142,6 +142,25 @@ def test_any_axis(function):
         compare(function, arguments, axis=axis)
 
 
+def test_numbers_that_are_too_large_for_int64():
+    """2⁶⁴ − 100 is −100 as an int64, which is the class to ignore; and 2⁶⁴ − 1 would be the last axis."""
+    S, large = RNG.standard_normal((3, 5)), np.uint64(2**64 - 100)
+    target = np.array([1, 2, large], np.uint64)
+    right = target % 5
+    for t in (target, right):
+        compare(FUNCTIONS["cross_entropy"], {"S": S, "target": t, "weight": None, "sample_weight": None})
+    for user, message in (
+        (lambda: fg.cross_entropy(S, right, ignore_index=large), "ignore_index is 18446744073709551516 but must fit"),
+        (lambda: fg.softmax(S, large), "axis is 18446744073709551516 but S has shape"),
+    ):
+        for call in (user, numba.njit(user)):
+            with pytest.raises(ValueError, match=message):
+                call()
+    user = numba.njit(lambda S, axis, ignored, t: (fg.softmax(S, axis), fg.cross_entropy(S, t, ignore_index=ignored)))
+    expected = fg.softmax(S, 1), fg.cross_entropy(S, right, ignore_index=2)
+    assert_same_bits(user(S, np.uint64(1), np.uint64(2), right), (expected[0], np.float64(expected[1])))
+
+
 @each(lambda function: function.signature.inplace)
 def test_out_may_be_an_input(function):
     arguments = good(function)
@@ -149,6 +168,14 @@ def test_out_may_be_an_input(function):
     name = "S" if function.is_loss else list(arguments)[-1]
     function.call(inside_njit, arguments, out=arguments[name])
     assert_same_bits(arguments[name], expected)
+
+
+def test_out_is_no_input_of_another_dtype():
+    both = np.ones((2, 4), np.float32)
+    S, Y = np.lib.stride_tricks.as_strided(both, (1, 2), (16, 8)), both.view(np.float64)[:1]
+    for module in (fg, inside_njit):
+        with pytest.raises(ValueError, match="out overlaps Y"):
+            module.tanh_vjp(np.ones((1, 2)), S, out=Y)
 
 
 def test_out_may_interleave_with_an_input():
@@ -192,6 +219,7 @@ WRONG_LOSSES = [
     ),
     (lambda S: (S, None), "target is none but needs an array of integers, float32 or float64"),
     (lambda S: (S, S, None, None, 0.5), "ignore_index is float64 but must be one integer"),
+    (lambda S: (S, S, None, None, -100, 1j), "label_smoothing is complex128 but must be a number"),
     (lambda S: (S, S, None, None, -100, 0.0, 0.0, "all"), 'reduction is unicode_type but must be "none" or'),
 ]
 

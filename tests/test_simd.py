@@ -11,6 +11,7 @@ from fastgrad.kernels import _across as across
 from fastgrad.kernels import _loads as loads
 from fastgrad.kernels import _scale as scaling
 from fastgrad.kernels import _simd as simd
+from fastgrad.kernels import _sums as sums
 from fastgrad.kernels import _vec as vec
 
 L = {np.float32: 16, np.float64: 8}
@@ -328,3 +329,16 @@ def test_place_of_largest(dtype, times):
             x[:lanes] = 0
             x[place] = largest
             assert run(x) == place
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_an_element_that_lanes_of_32_bits_cannot_count(dtype):
+    @numba.njit
+    def place(x, j, m):
+        return across.first_true(sums.is_element(x, j, m))
+
+    x = np.zeros(1, dtype)
+    for far in (0, 2**31, 2**32, 2**40):
+        assert [place(x, far, far + m) for m in range(L[dtype])] == list(range(L[dtype]))
+        for m in (-1, L[dtype], 2**31, 2**32, 2**32 + 1, -(2**32)):
+            assert place(x, far, far + m) == L[dtype]

@@ -160,6 +160,7 @@ def test_right_layers_are_accepted(problem):
     for check in (testing.check_out, testing.check_accumulate, testing.check_deterministic):
         check(fg.affine_vjp, (dY, X, W))
     testing.check_layouts(fg.affine_vjp, (dY, X, W), exact=True)
+    testing.check_layouts(fg.affine, (X, W, None), exact=True)
     testing.check_batch_invariance(fg.affine_dx, (dY, W), exact=True)
 
 

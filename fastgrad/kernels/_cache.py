@@ -124,7 +124,12 @@ class KernelCache:
     def has(self, dtype, codegen):
         """Whether the directory has machine code for this dtype, of the sources as they are and for this CPU."""
         opened = self._open(dtype)
-        return opened is not None and any(cpu == codegen.magic_tuple() for _, cpu in opened._cache_file._load_index())
+        if opened is None:
+            return False
+        try:
+            return any(cpu == codegen.magic_tuple() for _, cpu in opened._cache_file._load_index())
+        except Exception:  # a damaged file can raise anything at all
+            return False
 
     def load_overload(self, sig, target_context):
         opened = self._open(str(sig[0].dtype))

@@ -5,6 +5,7 @@ functions by `InnerCompiler`.
 """
 
 import gc
+import os
 from typing import ClassVar
 
 from llvmlite.binding import create_new_function_pass_manager
@@ -54,20 +55,36 @@ OPTIONS = {"error_model": "numpy", "no_cfunc_wrapper": True, "_nrt": False}
 # of its own, with as much room again for what it calls.
 _FRAME = 2**17
 
+_is_paused = False  # the garbage collector, by us
+
+
+def _collect_again():
+    global _is_paused
+    if _is_paused:
+        gc.enable()
+        _is_paused = False
+
+
+if hasattr(os, "register_at_fork"):  # a child has not the thread that was compiling
+    os.register_at_fork(after_in_child=_collect_again)
+
 
 def uncollected(compile_):
     """Numba's method, with the garbage collector paused: it would look at a million objects again and again, of which
     most live until all is compiled. A tenth of a first call."""
 
     def compile_uncollected(sig):
+        global _is_paused
         with global_compiler_lock:  # one after the other: whoever comes later finds the collector as it was
-            enabled = gc.isenabled()
-            gc.disable()
+            paused = gc.isenabled()
+            if paused:
+                gc.disable()
+                _is_paused = True
             try:
                 return compile_(sig)
             finally:
-                if enabled:
-                    gc.enable()
+                if paused:
+                    _collect_again()
 
     compile_uncollected.__code__ = compile_uncollected.__code__.replace(co_stacksize=_FRAME)
     return compile_uncollected

@@ -80,9 +80,11 @@ def _load_openmp():
     if sys.platform != "linux" or any(name in os.environ for name in _OF_THE_USER):
         return
     os.environ["GOMP_SPINCOUNT"] = _LOOKS
-    with suppress(ImportError):  # not there: then Numba has threads of another kind
-        import_module("numba.np.ufunc.omppool")
-    del os.environ["GOMP_SPINCOUNT"]
+    try:
+        with suppress(ImportError):  # not there: then Numba has threads of another kind
+            import_module("numba.np.ufunc.omppool")
+    finally:
+        del os.environ["GOMP_SPINCOUNT"]
 
 
 _load_openmp()

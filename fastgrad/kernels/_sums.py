@@ -192,8 +192,9 @@ def add_rows(rows, out):
 
 @inlined
 def is_element(like, j, m):
-    """The mask of the lane that holds element m, in a vector of the elements from j on."""
-    return lane_numbers(like) == m - j
+    """The mask of the lane that holds element m, in a vector of the elements from j on. Lanes have 32 bits, maybe, but
+    m and j 64."""
+    return lane_numbers(like) == max(min(m - j, 2**31 - 1), -1)
 
 
 @inlined

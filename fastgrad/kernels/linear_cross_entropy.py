@@ -10,6 +10,7 @@ from numba import prange
 from ._arrays import as_rows, borrowed, by_columns, compact, flag, flat, give_back, some_rows
 from ._jit import ARITHMETIC, anything, device, kernel
 from ._loss_rows import INDEX_TARGETS, PROBABILITY_TARGETS, SMOOTHED_TARGETS, span
+from ._pack import ceil_div
 from ._plan import larger, workspaces
 from ._product import PRODUCT_PARTS, absent_of_product, count_anew
 from ._region import settled
@@ -44,9 +45,9 @@ _MULTIPLY_ADD = ARITHMETIC / 250  # nanoseconds a byte
 @device
 def block_rows(n, k, itemsize, room):
     """How many rows of n logits of k classes a block has: nearly equal blocks, as large as the memory allows."""
-    most = max(room, np.intp(_SHARE * n * k * itemsize)) // max(k * itemsize, 1)
-    blocks = (n + most - 1) // max(most, 1)
-    return max((n + blocks - 1) // max(blocks, 1), 1)
+    most = max(max(room, np.intp(_SHARE * n * k * itemsize)) // max(k * itemsize, 1), 1)
+    blocks = ceil_div(n, most)
+    return max(ceil_div(n, max(blocks, 1)), 1)
 
 
 @device
@@ -141,7 +142,7 @@ def _in_blocks(name, signature, accepts, targets):
                 own = start + settled(worker) * apart
                 affine_tasks(X_block, W, b, S, flag(False), cuts, work, own)
             rows = span(S, threads)
-            units = (stop - first + rows - 1) // rows if k else 0
+            units = ceil_div(stop - first, rows) if k else 0
             for unit in prange(units):
                 i = settled(unit) * rows
                 rows_of(S, of_block, options, loss_block, dS, i, min(stop - first, i + rows))

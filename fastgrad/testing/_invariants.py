@@ -95,7 +95,8 @@ def check_layouts(function, args, *, exact=False):
     >>> check_layouts(fg.softmax, np.array([[1.0, 2.0], [3.0, 4.0]]), exact=True)
     """
     expected = as_arrays(function(*_copies(args)))
-    for place in range(len(_copies(args))):
+    arrays = [place for place, array in enumerate(_copies(args)) if array is not None]
+    for place in arrays:
         for layout, lay_out in LAYOUTS.items():
             laid_out = _copies(args)
             laid_out[place] = lay_out(laid_out[place])
@@ -211,7 +212,8 @@ def check_threads(function, args, *, threads=None, set_threads=numba.set_num_thr
     threads : sequence of ints
         From 1 to `NUMBA_NUM_THREADS` by default.
     set_threads : callable
-        Sets the number of threads, Numba's by default; for another library for example `torch.set_num_threads`.
+        Sets the number of threads, Numba's by default, which is restored; for another library for example
+        `torch.set_num_threads`, where the last number stays.
 
     Raises
     ------
@@ -234,7 +236,7 @@ def check_threads(function, args, *, threads=None, set_threads=numba.set_num_thr
             for got, want, name in zip(as_arrays(function(*_copies(args))), expected, _names(expected), strict=True):
                 _same(f"check_threads: {name} with {count} threads, beside {counts[0]},", got, want, exact=True)
     finally:
-        set_threads(before)
+        numba.set_num_threads(before)
 
 
 def check_deterministic(function, args, *, repeats=10):
