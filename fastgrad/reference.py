@@ -1,7 +1,7 @@
 """Every function of fastgrad in a few lines of vectorised NumPy: the specification, the tests' oracle, the baseline.
 
 Same names, same arguments, same formulas. Any real dtype is computed as it is, longdouble included, so that an oracle
-can be evaluated in a wider dtype than what it judges.
+can be evaluated in a wider dtype than what it judges; but for gelu, whose erfc and constants are float64's.
 """
 
 import math
@@ -213,7 +213,7 @@ def cross_entropy_value_and_grad(
     rest = np.log1p(others)[..., 0]
     lse = np.where(counts, _max(S, -1)[..., 0] + rest, 0)
     q = z_loss * lse * of_row
-    distance = -(a * np.where(a == 0, 0, shifted)).sum(-1)
+    distance = -(a * np.where((a == 0) | (s == 0)[..., None], 0, shifted)).sum(-1)
     loss = s * (a.sum(-1) * rest + distance + q * lse)
     # dS_j = (A + 2 z l) p_j − a_j, at m: (Σ_{c≠m} a_c + 2 z l) p_m − a_m Σ_{c≠m} p_c
     q = 2 * q[..., None]

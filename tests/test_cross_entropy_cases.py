@@ -155,6 +155,25 @@ def test_a_large_logit_that_is_masked(dtype):
         assert np.array_equal(dS, np.array(expected, dtype))
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("k", [3, 200])
+def test_a_row_without_weight_adds_nothing_though_its_loss_is_infinite(dtype, k):
+    """However its target is written; NaN in its logits is seen."""
+    S = np.zeros((2, k), dtype)
+    S[0, 0] = -np.inf
+    for reduction in ("none", "sum", "mean"):
+        options = {"sample_weight": np.array([0, 1], dtype), "reduction": reduction}
+        for target, smoothing in (([0, 1], 0.0), (np.eye(k, dtype=dtype)[:2], 0.0), ([0, 1], 1e-3)):
+            for module in (fg, reference):
+                loss, dS = module.cross_entropy_value_and_grad(S, target, **options, label_smoothing=smoothing)
+                expected = np.log(k)
+                assert np.allclose(loss, [0, expected] if reduction == "none" else expected)
+                assert not dS[0].any()
+                not_a_number = np.where(S == 0, S, np.nan)
+                loss = module.cross_entropy(not_a_number, target, **options, label_smoothing=smoothing)
+                assert np.isnan(loss).any()
+
+
 def test_an_upstream_gradient_for_each_row():
     """Liger 968: reduction "none" with ignored rows, and losses that are masked and added afterwards."""
     rng = np.random.default_rng(0)

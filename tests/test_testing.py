@@ -111,6 +111,17 @@ CASES = [(*case, dtype) for case in DERIVATIVES for dtype in DTYPES] + [(*case, 
 MISTAKES = [(check, args, wrong, dtype) for check, args, _, wrongs, dtype in CASES for wrong in wrongs]
 # float64 alone: what rounding to float32 does to a gradient
 MISTAKES.append((vjp_of(g.silu), (S,), g.in_float32, np.float64))
+# whatever is not real, or no number at all
+MISTAKES += [
+    (check, (S,), wrong, np.float64)
+    for check in (
+        vjp_of(np.tanh),
+        lambda jvp, args: testing.check_jvp(np.tanh, jvp, args),
+        lambda jvp, args: testing.check_adjoint(jvp, lambda dY, X: dY * (1 - np.tanh(X) ** 2), args),
+        lambda vjp, args: testing.check_adjoint(lambda dX, X: dX * (1 - np.tanh(X) ** 2), vjp, args),
+    )
+    for wrong in (g.complex_tanh_vjp, g.tanh_vjp_of_nan)
+]
 
 
 def of_dtype(args, dtype):
@@ -178,6 +189,19 @@ def message(check, *args, **options):
     with pytest.raises(AssertionError) as caught:
         check(*args, **options)
     return str(caught.value)
+
+
+def test_of_one_wrong_entry_among_many_nothing_is_said_of_every_entry():
+    """Where it is found in all that are not looked at one by one."""
+
+    def vjp(dY, X):
+        dX = dY * (1 - np.tanh(X) ** 2)
+        dX[777] *= 2
+        return dX
+
+    text = message(testing.check_vjp, np.tanh, vjp, np.linspace(-1, 1, 2000), entries=5)
+    assert "vjp, at x[777]" in text
+    assert "in every entry" not in text
 
 
 def test_the_message_names_the_worst_entry_and_repeats_it():

@@ -269,7 +269,7 @@ def spread_row(S, probabilities, y, weight, w, g, smoothing, z, loss, dS, i):
     other_shares = row_total(_add_other_share, (S, share, i, m), k)
     a_m = lane(_share(share, i, m, first(S, 1)), 0)
     shares = other_shares + a_m
-    distance = row_total(_add_distance, (S, share, i, largest), k)
+    distance = row_total(_add_distance, (S, share, i, largest), k) if w != 0 else S.dtype.type(0)
     rest = scalar(log1p, S, others)
     lse = at_m + rest
     q = z * lse

@@ -10,6 +10,13 @@ def as_arrays(results):
     return [np.asarray(r) for r in results] if isinstance(results, (tuple, list)) else [np.asarray(results)]
 
 
+def real_arrays(what, results):
+    """The same of a function of real arguments; raises where a result is complex."""
+    arrays = as_arrays(results)
+    assert all(array.dtype.kind != "c" for array in arrays), f"{what} gives complex numbers for real arguments"
+    return arrays
+
+
 def flat(arrays, dtype=np.float64):
     """The entries of all arrays one after the other."""
     return np.concatenate([np.zeros(0, dtype), *(np.asarray(array, dtype).ravel() for array in arrays)])

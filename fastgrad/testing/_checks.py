@@ -23,7 +23,8 @@ def check_vjp(f, vjp, args, *, seed=0, entries=200, rtol=None, atol=0.0):
         Of the random cotangent dY, standard normal.
     entries : int
         How many entries are looked at one by one; if there are more, these are picked at random, first and last among
-        them, and the others are checked together along a random direction.
+        them, and the others are checked together along a random direction, where one alone has to be off by as much as
+        may be lost in all of them.
     rtol : float
         How far an entry may be off beside the largest Σ_k |dY_k ∂f_k/∂x_i| in its row: by default √eps, half of the
         digits. What the conditioning of f and the numeric derivative itself lose is allowed on top.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ._arrays import as_arrays, flat
+from ._arrays import flat, real_arrays
 from ._report import Comparison, describe, draw, draw_line, fail, guess, name_entry
 
 _ROUNDINGS, _JITTERS = 64, 16
@@ -78,7 +78,7 @@ def _results(check, of, given, arguments, shapes):
         results = [results[place] for place in arguments.places]
     count = len(arguments.places)
     assert len(results) == count, f"{check}: {of} gives {len(results)} arrays but needs {count}: {_listed(arguments)}"
-    results = as_arrays(results)
+    results = real_arrays(f"{check}: {of}", results)
     for name, result, shape in zip(arguments.entries.names, results, shapes, strict=True):
         assert result.shape == shape, f"{check}: {of} gives shape {result.shape} for {name} but needs {shape}"
     return results
@@ -125,7 +125,8 @@ def compare_gradients(check, vjp, derivative, seed, most, tolerance):
 
     chosen = _choose(arguments, most, seed)
     comparison = compare(chosen)
-    if not comparison.wrong.any():
+    one_by_one = comparison.wrong.any()
+    if not one_by_one:
         worst = _search(derivative, got, dY, np.setdiff1d(np.flatnonzero(arguments.finite), chosen), tolerance)
         if worst is None:
             return
@@ -147,7 +148,7 @@ def compare_gradients(check, vjp, derivative, seed, most, tolerance):
     ]
     fail(
         describe(subject, part, part.worst(), mine, derivative.how),
-        comparison.notes.get(worst, []) or guess(part, others),
+        comparison.notes.get(worst, []) or (guess(part, others) if one_by_one else []),
         arguments,
         [*draws, f"{called}{_pick(given, which, arguments)}{list(index) if index else ''}"],
     )
@@ -248,7 +249,7 @@ def compare_tangents(check, name, jvp, derivative, seed, tolerance):
         for which in used:
             v[arguments.entries.owner(which)] = random[arguments.entries.owner(which)]
         given = jvp(*arguments.tangents(v), *arguments.fresh())
-        results = as_arrays(given)
+        results = real_arrays(f"{check}: {name}", given)
         shapes = [r.shape for r in results]
         assert shapes == outputs.shapes, f"{check}: {name} gives the shapes {shapes} but needs {outputs.shapes}"
 

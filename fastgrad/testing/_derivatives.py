@@ -10,7 +10,7 @@ import warnings
 
 import numpy as np
 
-from ._arrays import Entries, as_arrays, flat, same_bits
+from ._arrays import Entries, as_arrays, flat, real_arrays, same_bits
 
 COMPLEX_STEP = 2.0**-70
 LARGEST_STEP = -2  # all steps of differences: powers of 4, times the size of what they change
@@ -209,9 +209,13 @@ class ByJvp:
 
     def __init__(self, jvp, arguments, seed):
         self.jvp, self.arguments = jvp, arguments
-        results = as_arrays(jvp(*arguments.tangents(np.zeros(arguments.x.size)), *arguments.fresh()))
+        given = jvp(*arguments.tangents(np.zeros(arguments.x.size)), *arguments.fresh())
+        results = real_arrays("check_adjoint: jvp", given)
         self.outputs = Entries(_names(results), results)
         self.finite = np.isfinite(flat(results))
+        if arguments.finite.all() and not self.finite.all():
+            where = self.outputs.name(int(np.argmin(self.finite)))
+            raise AssertionError(f"check_adjoint: jvp is not finite at {where}, for tangents of zeros")
         rng = np.random.default_rng(seed)
         self.jittered = [arguments.jittered(rng) for _ in range(2)]
 
