@@ -170,6 +170,23 @@ def test_reference_agrees_on_shape_and_dtype(function, data):
             assert_within(one, other, 1e4 * np.finfo(one.dtype).eps * max(1, np.abs(other).max()))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@every_function
+def test_every_size_around_a_power_of_two(function, dtype):
+    """Of rows, classes, features: sums are cut into blocks of such sizes."""
+    rng, few = np.random.default_rng(0), dict.fromkeys(function.sizes, 3)
+    for power in range(3, 9 if function.name.endswith("jacobian") else 13):
+        for size in (2**power - 1, 2**power, 2**power + 1):
+            for lead, chosen in (((size,), few), *(((2,), few | {letter: size}) for letter in function.sizes)):
+                if function.name.endswith("jacobian") and lead[0] > 33:
+                    continue
+                arguments = function.arguments(rng, dtype, lead, **chosen)
+                results = (as_tuple(function.call(module, arguments)) for module in (fastgrad, reference))
+                for got, expected in zip(*results, strict=True):
+                    bound = 64 * np.finfo(dtype).eps * size**0.5 * np.abs(expected).max(initial=1e-3)
+                    assert_within(got, expected, bound)
+
+
 @with_out
 @given(data=st.data())
 def test_out_takes_the_result(function, data):

@@ -38,7 +38,7 @@ def row_total(add, data, k):
     for j in range(k // step * step, k, L):
         rest = add(rest, data, j, first(rest, k - j))
     total = one + other
-    if k > _BLOCK:
+    if k >= _BLOCK:
         high, low = _add_exactly(high, low, total)
         total = _exact_sum(high, low)
     return _sum_of_pair(total, rest)
