@@ -105,6 +105,26 @@ def test_losses_are_within_4_eps_and_gradients_within_16(problem):
     assert_same_bits(np.asarray(fg.cross_entropy(S, target, **without_dloss(options))), np.asarray(loss))
 
 
+@given(
+    st.sampled_from([100, 700, 1000, 2049, 4096, 50_000]), st.sampled_from(DTYPES), st.sampled_from([1e-2, 0.37, 0.5])
+)
+def test_sums_of_many_equal_terms(size, dtype, smoothing):
+    """Shares of classes, losses of rows, and weights of rows, one of which is larger by far."""
+    even = np.zeros((1, size), dtype)
+    expected = np.log(np.longdouble(size))
+    for target, options in (([3], {"label_smoothing": smoothing}), (np.full_like(even, 1 / size), {})):
+        total = np.sum(target, dtype=np.longdouble) if isinstance(target, np.ndarray) else 1
+        assert_within(fg.cross_entropy(even, target, **options), total * expected, 4 * eps(even) * expected)
+    rows = np.tile(np.array([0, 0.1], dtype), (size, 1))
+    expected = reference.cross_entropy(rows[:1].astype(np.longdouble), [0])
+    assert_within(fg.cross_entropy(rows, np.zeros(size, int)), expected, 4 * eps(even) * expected)
+    weights = np.full(size, eps(even) * 8, dtype)
+    weights[3] = 1
+    _, dS = fg.cross_entropy_value_and_grad(np.zeros((size, 2), dtype), np.zeros(size, int), sample_weight=weights)
+    expected = wide(weights)[0] / 2 / wide(weights)[0].sum()
+    assert_within(dS[:, 1], expected, 16 * eps(even) * expected)
+
+
 @given(problems())
 def test_in_place_over_the_logits(problem):
     S, target, options = problem

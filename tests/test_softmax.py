@@ -329,6 +329,15 @@ def test_special_values(dtype, k):
         assert np.isfinite(result[clean]).all()
 
 
+@given(dtypes, st.sampled_from([17, 100, 300, 1000, 1500, 4096, 50_000]), st.floats(0, 30), seeds)
+def test_one_class_before_many_equal_ones(dtype, k, depth, seed):
+    """Each of these is lost beside that in part, one after the other in its lane."""
+    S = np.full(k, -depth, dtype)
+    S[np.random.default_rng(seed).integers(k)] = 0
+    test_softmax_is_within_4_eps.hypothesis.inner_test(S)
+    test_log_softmax_and_logsumexp_are_within_4_eps.hypothesis.inner_test(S)
+
+
 def test_a_long_row_of_equal_logits_sums_without_drift():
     """100 000 equal terms: a running float32 sum would be off by hundreds of eps."""
     S = np.zeros(100_001, np.float32)

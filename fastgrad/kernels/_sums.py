@@ -1,8 +1,8 @@
 """Sums and maxima along one row of a matrix, each in one order that depends on the length of the row alone.
 
-Two vectors at a time, even and odd pairs are summed on their own, so that none waits for the one before. After every
-_BLOCK elements these sums are added by TwoSum (the rounding of each addition is kept and added at the end, so the error
-does not grow with the row). What fills no two vectors is added to their halves; the lanes are added by the fixed tree
+Two vectors at a time, even and odd pairs are summed on their own, so that none waits for the one before. After each
+block these sums are added by TwoSum (the rounding of each addition is kept and added at the end, so the error does not
+grow with the row). What fills no two vectors is added to their halves; the lanes are added by the fixed tree
 of `lane_sum`.
 """
 
@@ -17,7 +17,8 @@ from ._simd import first, first_of, lane_numbers, lanes, maximum, repeated, sele
 from ._vec import PAIR, QUAD, Times
 
 UP_TO_OCTET = Times(8, 4)
-_BLOCK = 2048  # elements, a multiple of four vectors
+_BLOCK = 16  # vectors, four to each sum: of 64, a lane that begins with most of the sum would lose 16 eps
+_LONG_BLOCK = 2048  # elements, of sums that tolerate so many roundings
 
 
 @inlined
@@ -26,10 +27,10 @@ def row_total(add, data, k):
     L = lanes(data[0])
     step, zeros = 2 * L, splat(data[0], 0)
     high = low = one = other = repeated(PAIR, zeros)
-    whole = k // (2 * step) * (2 * step)
+    whole, block = k // (2 * step) * (2 * step), _BLOCK * L
     for j in range(0, whole, 2 * step):
         one, other = add(one, data, j, PAIR), add(other, data, j + step, PAIR)
-        if (j + 2 * step) % _BLOCK == 0:  # asked in the loop: of two loops, LLVM keeps fewer constants in registers
+        if (j + 2 * step) % block == 0:  # asked in the loop: of two loops, LLVM keeps fewer constants in registers
             high, low = _add_exactly(high, low, one + other)
             one = other = repeated(PAIR, zeros)
     if whole + step <= k:
@@ -38,7 +39,7 @@ def row_total(add, data, k):
     for j in range(k // step * step, k, L):
         rest = add(rest, data, j, first(rest, k - j))
     total = one + other
-    if k >= _BLOCK:
+    if k >= block:
         high, low = _add_exactly(high, low, total)
         total = _exact_sum(high, low)
     return _sum_of_pair(total, rest)
@@ -51,8 +52,8 @@ def row_totals(add, data, k):
     L = lanes(data[0])
     step, zeros = 2 * L, splat(data[0], 0)
     high = low = size = repeated(PAIR, zeros)
-    for start in range(0, k, _BLOCK):
-        stop = min(start + _BLOCK, k)
+    for start in range(0, k, _LONG_BLOCK):
+        stop = min(start + _LONG_BLOCK, k)
         one = other = repeated(PAIR, zeros)
         whole = stop - (stop - start) % (2 * step)
         for j in range(start, whole, 2 * step):
