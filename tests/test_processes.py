@@ -230,3 +230,22 @@ def test_a_call_that_fails_leaves_the_parallel_region_free(tmp_path):
     """
     answer = run(KERNEL + inspect.cleandoc(code), NUMBA_CACHE_DIR=str(tmp_path), NUMBA_NUM_THREADS="2")
     assert answer.splitlines() == [f"True [{threads}. {threads}.] 0 0" for threads in (2, 1, 2)]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_without_memory_for_a_workspace_nothing_is_written(threads, tmp_path):
+    """Along the first axis, rows are turned into some 15 MiB."""
+    code = """
+        import resource
+        S, Y = np.zeros((40000, 32)), np.full((40000, 32), 7.0)
+        for function in (fg.softmax, fg.log_softmax):
+            function(S[:5000], axis=0)  # compiles, and starts the threads
+        mapped = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (mapped + 2**22,) * 2)
+        for function in (fg.softmax, fg.log_softmax):
+            try:
+                function(S, axis=0, out=Y)
+            except MemoryError:
+                print((Y == 7).all())
+    """
+    assert run_beside_work(code, tmp_path, NUMBA_NUM_THREADS=str(threads)).split() == ["True", "True"]

@@ -53,22 +53,28 @@ def _short_for_logs(A):
 
 
 @inlined
-def _work(rows, many, inputs, A, B, out, accumulate, short_rows, inner, part, parts):
+def _cut(A, many, short_rows, apart, parts):
+    """How many rows are worked on together: a vector of short ones, `many` long ones; a vector of those that are worked
+    out `apart`, in a room of their own, which is so many elements for each of three arrays."""
+    (n, k), L = A.shape, lanes(A)
+    together = L if short_rows else max(1, min(many, ceil_div(n, parts)))
+    if apart:
+        together = max(1, min(L, _WORKSPACE // max(3 * parts * k * A.itemsize, 1)))
+    return together, short_rows, apart, together * k if apart else 0
+
+
+@inlined
+def _work(rows, cut, inputs, A, B, out, accumulate, inner, rooms, part, parts):
     """rows(A, B, out, start, stop, T, M) on one part of the rows, a few at a time, where T and M have room for a few
-    numbers and places for each: a vector of short rows, so `many` long ones. The classes of a row lie `inner` elements
-    apart. One input stands for B, too.
+    numbers and places for each. The classes of a row lie `inner` elements apart. One input stands for B, too.
 
     What is added to `out` is worked out apart: to ask in each row would take a quarter of the time of short ones.
     """
     (n, k), L = A.shape, lanes(A)
-    apart = accumulate or inner != 1
-    together = L if short_rows else max(1, min(many, ceil_div(n, parts)))
-    if apart:
-        together = max(1, min(L, _WORKSPACE // max(3 * parts * k * A.itemsize, 1)))
+    together, short_rows, apart, turned = cut
     T = borrowed(A, 2 * short.MOST * L if short_rows else 3 * together)
     M = borrowed(np.int64, 0 if short_rows else together)
-    turned = together * k if apart else 0  # elements of the rows of one array
-    rooms = borrowed(A, 3 * turned)
+    own = some_rows(rooms, part * 3 * turned, (part + 1) * 3 * turned)
     a, b, result = A, B, out
     at_once = together if apart or short_rows else 1  # that no two parts have rows of
     start, stop = share(ceil_div(n, at_once) if k else 0, part, parts)
@@ -79,28 +85,27 @@ def _work(rows, many, inputs, A, B, out, accumulate, short_rows, inner, part, pa
         if apart:
             i, a, b = 0, some_rows(A, first_row, first_row + count), some_rows(B, first_row, first_row + count)
             if inner != 1:
-                a = b = as_rows(rooms, count, k)
+                a = b = as_rows(own, count, k)
                 turn(A, first_row, inner, a, False)
                 if inputs > 1:
-                    b = as_rows(some_rows(rooms, turned, 3 * turned), count, k)
+                    b = as_rows(some_rows(own, turned, 3 * turned), count, k)
                     turn(B, first_row, inner, b, False)
             if out.ndim == 1:
                 result = some_rows(out, first_row, n)
             else:
-                result = as_rows(some_rows(rooms, 2 * turned, 3 * turned), count, k)
+                result = as_rows(some_rows(own, 2 * turned, 3 * turned), count, k)
         rows(a, b, result, i, i + count, T, M)
         if out.ndim > 1 and apart:
             if accumulate:
                 so_far = some_rows(out, first_row, first_row + count)
                 if inner != 1:
-                    so_far = as_rows(rooms, count, k)
+                    so_far = as_rows(own, count, k)
                     turn(out, first_row, inner, so_far, False)
                 add_rows(result, so_far)
                 result = so_far
             if inner != 1:
                 turn(out, first_row, inner, result, True)
-    for room in (T, rooms):
-        give_back(room)
+    give_back(T)
     give_back(M)
 
 
@@ -143,8 +148,11 @@ def _softmax(S, _, Y, start, stop, T, M):
 @kernel(SOFTMAX, cost=_EXP, divides=several_rows, options=(int,))
 def softmax(S, Y, inner, threads):
     """Y[i, j] = exp(S[i, j]) / Σ_c exp(S[i, c])"""
+    cut = _cut(S, _in_cache(S), _short_for_softmax(S), inner != 1, threads)
+    rooms = borrowed(S, threads * 3 * cut[-1])
     for part in prange(threads):
-        _work(_softmax, _in_cache(S), 1, S, S, Y, False, _short_for_softmax(S), inner, settled(part), threads)
+        _work(_softmax, cut, 1, S, S, Y, False, inner, rooms, settled(part), threads)
+    give_back(rooms)
 
 
 @inlined
@@ -164,10 +172,12 @@ def _softmax_product(G, Y, out, start, stop, T, M):
 @kernel(SOFTMAX_VJP, cost=_PRODUCT, divides=several_rows, options=(bool, int))
 def softmax_product(G, Y, out, accumulate, inner, threads):
     """out[i, j] (+)= Σ_c G[i, c] Y[i, c] (δ_cj − Y[i, j]): the Jacobian is symmetric, so this is vjp and jvp in one"""
-    few = _short_for_product(Y)
     many = _in_cache(Y) if products.are_together(Y) else _ROWS_AHEAD
+    cut = _cut(Y, many, _short_for_product(Y), accumulate or inner != 1, threads)
+    rooms = borrowed(Y, threads * 3 * cut[-1])
     for part in prange(threads):
-        _work(_softmax_product, many, 2, G, Y, out, accumulate, few, inner, settled(part), threads)
+        _work(_softmax_product, cut, 2, G, Y, out, accumulate, inner, rooms, settled(part), threads)
+    give_back(rooms)
 
 
 @kernel(SOFTMAX_JACOBIAN, cost=_PRODUCT)
@@ -188,8 +198,11 @@ def _log_softmax(S, _, L, start, stop, T, M):
 @kernel(LOG_SOFTMAX, cost=_EXP, divides=several_rows, options=(int,))
 def log_softmax(S, L, inner, threads):
     """L[i, j] = S[i, j] − log Σ_c exp(S[i, c])"""
+    cut = _cut(S, _in_cache(S), _short_for_logs(S), inner != 1, threads)
+    rooms = borrowed(S, threads * 3 * cut[-1])
     for part in prange(threads):
-        _work(_log_softmax, _in_cache(S), 1, S, S, L, False, _short_for_logs(S), inner, settled(part), threads)
+        _work(_log_softmax, cut, 1, S, S, L, False, inner, rooms, settled(part), threads)
+    give_back(rooms)
 
 
 @inlined
@@ -203,9 +216,11 @@ def _log_softmax_vjp(dL, L, dS, start, stop, T, M):
 @kernel(LOG_SOFTMAX_VJP, cost=_EXP, divides=several_rows, options=(bool, int))
 def log_softmax_vjp(dL, L, dS, accumulate, inner, threads):
     """dS[i, j] (+)= dL[i, j] − exp(L[i, j]) Σ_c dL[i, c]"""
-    few = _short_for_product(L)
+    cut = _cut(L, _in_cache(L), _short_for_product(L), accumulate or inner != 1, threads)
+    rooms = borrowed(L, threads * 3 * cut[-1])
     for part in prange(threads):
-        _work(_log_softmax_vjp, _in_cache(L), 2, dL, L, dS, accumulate, few, inner, settled(part), threads)
+        _work(_log_softmax_vjp, cut, 2, dL, L, dS, accumulate, inner, rooms, settled(part), threads)
+    give_back(rooms)
 
 
 @inlined
@@ -219,9 +234,11 @@ def _log_softmax_jvp(dS, L, dL, start, stop, T, M):
 @kernel(LOG_SOFTMAX_JVP, cost=_EXP, divides=several_rows, options=(int,))
 def log_softmax_jvp(dS, L, dL, inner, threads):
     """dL[i, j] = dS[i, j] − Σ_c exp(L[i, c]) dS[i, c]"""
-    few = _short_for_softmax(L)
+    cut = _cut(L, _in_cache(L), _short_for_softmax(L), inner != 1, threads)
+    rooms = borrowed(L, threads * 3 * cut[-1])
     for part in prange(threads):
-        _work(_log_softmax_jvp, _in_cache(L), 2, dS, L, dL, False, few, inner, settled(part), threads)
+        _work(_log_softmax_jvp, cut, 2, dS, L, dL, False, inner, rooms, settled(part), threads)
+    give_back(rooms)
 
 
 @inlined
@@ -237,5 +254,8 @@ def logsumexp(S, sums, inner, threads):
     """sums[i] = log Σ_c exp(S[i, c])"""
     if S.shape[1] == 0:
         sums[:] = -np.inf
+    cut = _cut(S, _in_cache(S), _short_for_logs(S), inner != 1, threads)
+    rooms = borrowed(S, threads * 3 * cut[-1])
     for part in prange(threads):
-        _work(_logsumexp, _in_cache(S), 1, S, S, sums, False, _short_for_logs(S), inner, settled(part), threads)
+        _work(_logsumexp, cut, 1, S, S, sums, False, inner, rooms, settled(part), threads)
+    give_back(rooms)
