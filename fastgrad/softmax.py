@@ -82,9 +82,9 @@ def softmax_vjp(
 
     It is computed as `Y_j (h_j − Σ_r Y_r h_r)` with `h = dY − dY_m` and m the largest class, or one as large but for
     its last nine bits: the same number, since Σ_r Y_r = 1, but nothing cancels when Y_m is close to 1, and a constant
-    added to dY changes nothing. In rows of more than 224 classes of float32 or 112 of float64, the mean of the first
-    few entries takes the place of dY_m wherever `|Σ_r Y_r h_r| ≤ ¾ Σ_r Y_r |h_r|`, and loses no more; else Σ_r Y_r dY_r
-    does where it is known well enough.
+    added to dY changes nothing. Where Y_m is ⅛ or less, Σ_r Y_r dY_r takes the place of dY_m, which may be far from all
+    others. In rows of more than 224 classes of float32 or 112 of float64, the mean of the first few entries does
+    wherever `|Σ_r Y_r h_r| ≤ ¾ Σ_r Y_r |h_r|`, and loses no more.
 
     Parameters
     ----------

@@ -2,6 +2,9 @@
 
 h is shift − G, where the shift is G_m, m the largest class, or serves as well, and not G − shift: what is subtracted
 may be read from memory by the same instruction. T holds a few numbers a row; no bit depends on how many rows there are.
+
+Where m has little of Y, G_m can be far from all others, and rounding h loses up to 1 / Y_m times what may be lost. Then
+the mean Σ Y G is the shift: |G_i − Σ Y G| ≤ Σ_j Y_j |G_i − G_j|, the size of the entry over Y_i. It need not be exact.
 """
 
 import numpy as np
@@ -20,6 +23,7 @@ from ._vec import NONE, PAIR, Times
 SEVEN, EIGHT = Times(8, 6, 7), Times(8, 7)
 TEN, TWELVE, FOURTEEN = Times(16, 8, 10), Times(16, 10, 12), Times(16, 12, 14)
 FEW = 14  # vectors or less
+_LITTLE = 0.125  # of Y or less
 
 
 @inlined
@@ -58,10 +62,21 @@ def _shifted_row(G, i, inside, shift):
 
 
 @inlined
+def _less(shift, mean):
+    """shift − mean, but where an entry is infinite, the shift: that makes the others infinite, or NaN, as it should."""
+    return shift - mean if abs(mean) < np.inf else shift
+
+
+@inlined
 def _shift_of_few(vectors, G, Y, i, inside):
-    """G_m. Of two largest classes that differ in their last nine bits alone, either is m: it has to spare the sum from
-    cancelling, no more, and is found in half the time."""
-    return element(G, (i, min(place_of_largest(vectors, _row(Y, i, inside)), Y.shape[1] - 1)))
+    """G_m, or the mean. Of two largest classes that differ in their last nine bits alone, either is m: it has to spare
+    the sum from cancelling, no more, and is found in half the time."""
+    y = _row(Y, i, inside)
+    m = min(place_of_largest(vectors, y), Y.shape[1] - 1)
+    shift = element(G, (i, m))
+    if element(Y, (i, m)) <= _LITTLE:
+        shift = _less(shift, lane_sum(vector_dot(vectors, y, _shifted_row(G, i, inside, shift))))
+    return shift
 
 
 @inlined
@@ -105,12 +120,19 @@ def _typical(G, i):
 
 @device
 def _product_of_one(G, Y, out, i, shift):
-    """Row i with h = shift − G; a shift of NaN stands for G_m. Not copied into the loop over the rows, which it would
-    leave too few registers."""
+    """Row i with h = shift − G; a shift of NaN stands for G_m, or the mean. Not copied into the loop over the rows,
+    which it would leave too few registers."""
     separate()
-    shift = splat(G, shift if shift == shift else element(G, (i, row_argmax(Y, i))))
-    mean, _ = row_totals(_add_weighted_shift, (G, Y, i, shift, NONE, out), Y.shape[1])
-    along_row(_times_shifted, (G, Y, i, shift, splat(G, mean), NONE, i), out, i)
+    passes = 1
+    if shift != shift:
+        m = row_argmax(Y, i)
+        shift = element(G, (i, m))
+        passes += element(Y, (i, m)) <= _LITTLE
+    mean = shift - shift
+    for _ in range(passes):
+        shift = _less(shift, mean)
+        mean, _ = row_totals(_add_weighted_shift, (G, Y, i, splat(G, shift), NONE, out), Y.shape[1])
+    along_row(_times_shifted, (G, Y, i, splat(G, shift), splat(G, mean), NONE, i), out, i)
 
 
 @inlined
@@ -119,7 +141,7 @@ def _product_of_many(fetched, G, Y, out, start, stop):
 
     Rounding h and its sum loses a few eps of Σ Y |h|. A few of Σ_j Y_j |h_j − Σ_c Y_c h_c| may be lost, which is at
     least Σ Y |h| − |Σ Y h|: enough where |Σ Y h| ≤ ¾ Σ Y |h|. Else one class has much of Y, or the entries taken for
-    typical are not, and the row is worked out anew by its mean; by G_m if that, rounded, would not be close enough.
+    typical are not, and the row is worked out anew by its mean; from G_m on, if that is too rough.
     A row's shift is known before it is needed: 0.95 of the time.
     """
     later_shift, last = _typical(G, start), Y.shape[0] - 1
