@@ -8,7 +8,7 @@ from fastgrad.testing._arrays import LAYOUTS
 
 DTYPES = (np.float32, np.float64)
 
-# Around the edges of vectors (8 and 16 lanes), tiles (6 and 12 rows, 16 and 32 columns) and blocks (256 terms).
+# Around the edges of vectors (8 and 16 lanes), tiles (6, 8 and 12 rows, 8 to 48 columns) and blocks (256 terms).
 EDGES = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 15, 16, 17, 23, 24, 25, 31, 32, 33, 47, 48, 49, 63, 64, 65, 127, 129]
 LONG_EDGES = [255, 256, 257, 511, 513, 1000]
 
@@ -23,9 +23,10 @@ def long_sizes():
 
 
 def classes(most=65, least=0):
-    """Around what counts as few classes (12 and 24 of float64, 20 and 40 of float32, 128 in a loss) as often as
-    elsewhere."""
-    return st.one_of(sizes(most, least), st.sampled_from([12, 13, 20, 21, 24, 25, 40, 41, 127, 128, 129, 145]))
+    """Around what counts as few classes (one vector or two, in a loss eight; up to eight or 14 in registers) as often
+    as elsewhere."""
+    edges = [12, 13, 20, 21, 24, 25, 40, 41, 95, 97, 111, 112, 113, 127, 128, 129, 145, 223, 224, 225]
+    return st.one_of(sizes(most, least), st.sampled_from(edges))
 
 
 dtypes = st.sampled_from(DTYPES)

@@ -1,6 +1,7 @@
 """The page of derivations: its sums and its loops are run, and every name on it exists."""
 
 import importlib
+import inspect
 import math
 import re
 from pathlib import Path
@@ -11,6 +12,7 @@ from problems import assert_within, tolerance
 
 from fastgrad import reference
 from fastgrad._functions import FUNCTIONS
+from fastgrad.kernels._jit import Kernel
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "derivations.md").read_text()
@@ -41,7 +43,9 @@ def test_the_sum_and_the_loop_are_the_function(name):
 def test_the_names_exist(name):
     rows = dict(re.findall(r"^\| ([\w ]+) \| `(\S+)` \|$", SECTIONS[name], re.MULTILINE))
     assert rows["function"] == f"fastgrad.{name}"
-    assert hasattr(imported(rows["compiled loop"]), "dispatchers")
+    family, _, kernel = rows["compiled loop"].rpartition(".")
+    assert family == f"fastgrad.kernels.{FUNCTIONS[name].family}"
+    assert kernel in dict(inspect.getmembers(importlib.import_module(family), lambda value: isinstance(value, Kernel)))
     file, _, test = rows["test"].partition("::")
     assert re.search(rf"^def {test}\(", (ROOT / file).read_text(), re.MULTILINE)
     assert imported(rows["benchmark"]).function == name

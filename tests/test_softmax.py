@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from problems import DTYPES, assert_same_bits, assert_within, classes, dtypes, leads, long_sizes, seeds, sizes
+from regions import large_calls
 
 import fastgrad as fg
 from fastgrad import reference
@@ -273,11 +274,13 @@ def test_arrays_larger_than_caches_change_no_bit(function, dtype, k):
 @pytest.mark.parametrize("function", IN_PLACE, ids=lambda f: f.name)
 def test_each_row_is_one_threads(function, dtype):
     """However many there are for each thread: in place, a row that two had worked on would be wrong."""
-    rng = np.random.default_rng(0)
-    for rows, k in ((33, 3000), (34, 3000), (37, 3000), (301, 300), (1025, 100), (3001, 35), (9001, 10)):
-        arguments = function.arguments(rng, dtype, (rows,), k=k)
-        result = function.call(fg, arguments)
-        assert_same_bits(function.call(fg, arguments, out=list(arguments.values())[-1]), result)
+    rng, shapes = np.random.default_rng(0), ((33, 3000), (34, 3000), (37, 3000), (301, 300), (1025, 100), (3001, 35))
+    with large_calls() as calls:
+        for rows, k in (*shapes, (9001, 10)):
+            arguments = function.arguments(rng, dtype, (rows,), k=k)
+            result = function.call(fg, arguments)
+            assert_same_bits(function.call(fg, arguments, out=list(arguments.values())[-1]), result)
+        assert len(calls) >= 14
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from subprocesses import PACKAGE, run
 from fastgrad import _warmup
 from fastgrad._functions import FUNCTIONS
 from fastgrad.kernels import _cache
+from fastgrad.kernels._jit import Kernel
 
 COMMAND = [sys.executable, "-m", "fastgrad", "warmup"]
 
@@ -26,7 +28,10 @@ def warmup(cwd=PACKAGE.parent, **environment):
 
 def test_every_kernel_of_every_function_is_known():
     names = {name for _, name, _ in _warmup.every_kernel()}
-    assert names >= {function.name for function in FUNCTIONS.values() if function.family == "affine"}
+    for function in FUNCTIONS.values():
+        kernels = import_module(f"fastgrad.kernels.{function.family}")
+        assert names & {name for name, value in vars(kernels).items() if isinstance(value, Kernel)}
+    assert names >= {function.name for function in FUNCTIONS.values() if function.family in ("affine", "activations")}
 
 
 def test_it_compiles_what_is_missing_and_says_where():

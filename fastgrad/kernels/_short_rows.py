@@ -12,7 +12,7 @@ from ._math import INFINITY, exp, exp_of_difference, expm1, log1p
 from ._simd import absolute, first, lane_numbers, lanes, maximum, select, splat
 from ._transpose import to_lines, to_rows
 
-MOST = 128  # classes: then two arrays take half of the fastest cache
+MOST = 128  # classes that a buffer has room for: two buffers are what fits on the stack
 _BLOCK = 32  # classes that are summed on their own
 
 

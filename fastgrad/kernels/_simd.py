@@ -1,5 +1,4 @@
-"""What is done with vectors lane by lane: with `_loads.py`, `_across.py`, `_scale.py`, `_lookup.py`, `_vec.py`,
-`_tile.py`, `_transpose.py`, `_arrays.py`, `_region.py` and `_signature.py`, all that knows LLVM.
+"""What is done with vectors lane by lane.
 
 Numba leaves vectorising to LLVM's guess; kernels say what they mean instead. A function below is one or a few LLVM
 instructions, inlined where it is called.
