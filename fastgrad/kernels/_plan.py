@@ -76,8 +76,8 @@ def cut(size, step, most, pieces):
 @device
 def _large_plan(m, n, L, itemsize, threads, workspace):
     """Rows and columns of a task, tasks across, tasks in all."""
-    # Elements of the totals: B's panels, beside those of A, take less than as much again.
-    most = max(workspace // threads - 2 * GROUP, GROUP) // (2 * itemsize)
+    # Elements of the totals: B's panels, beside those of A, take less than as much again; where threads are many, more.
+    most = max(workspace // threads - 2 * GROUP, workspace // (4 * threads)) // (2 * itemsize)
     # Each piece of the columns reads all of A, and each piece of the rows all of B: with more columns than rows, these
     # are cut. A third of dW of 1000 × 3000 × 500 was reading B twice.
     pieces = np.intp(1)
@@ -250,7 +250,8 @@ def plan(C, K, sums, a_by_rows, b_by_rows, threads, workspace):
     else:
         rows, columns, across, tasks = _large_plan(m, n, L, C.itemsize, threads, workspace)
     tall, wide = rows // TILE_ROWS, ceil_div(columns, TILE_VECS * L)
-    group = max(np.intp(1), min(tall, np.intp(GROUP // (BLOCK * TILE_ROWS * C.itemsize))))
+    most = min(np.intp(GROUP), workspace // (8 * threads))
+    group = max(np.intp(1), min(tall, most // (BLOCK * TILE_ROWS * C.itemsize)))
     block = min(K, terms_of_block(K, sums))
     panel = sums * sum_apart(block, sums, np.intp(TILE_ROWS), L)
     right = (group * panel + L * TILE_ROWS + 2 * L) // L * L
