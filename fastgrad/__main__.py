@@ -5,6 +5,7 @@ it imports what its extra installs inside functions, so that `--help` works with
 """
 
 import argparse
+import io
 import os
 import sys
 from dataclasses import dataclass
@@ -32,6 +33,9 @@ COMMANDS = {
 
 def main(arguments=None):
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    for stream in (sys.stdout, sys.stderr):  # which may not know the signs of formulas
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     parser = _parser()
     options = vars(parser.parse_args(arguments))
     if options["command"] is None:

@@ -12,12 +12,14 @@ import numpy as np
 
 import fastgrad
 
+from ._options import count
+
 LAYERS, BATCH, RATE = (64, 64, 32, 10), 64, 0.2
 TURN = 20  # epochs of one library, then of the other: threads of the one that still spin would slow the other down
 
 
 def add_arguments(parser):
-    parser.add_argument("--epochs", type=int, default=100, help="passes over the training set (default: %(default)s)")
+    parser.add_argument("--epochs", type=count, default=100, help="passes over the training set (default: %(default)s)")
 
 
 class PlainNumPy:

@@ -4,7 +4,6 @@ A Dockerfile would run it after installing fastgrad, as the user and with the en
 machine code is for one CPU, and is saved where that user's programs look for it. What is there is not compiled again.
 """
 
-import argparse
 import os
 import pkgutil
 import signal
@@ -21,17 +20,12 @@ from numba.core import types
 
 from . import kernels
 from ._functions import DTYPES
+from ._options import count
 from .kernels import _cache
 
 
 def add_arguments(parser):
-    parser.add_argument("--jobs", type=_count, default=_cpus(), help="processes at a time (default: %(default)s)")
-
-
-def _count(text):
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
-    return int(text)
+    parser.add_argument("--jobs", type=count, default=_cpus(), help="processes at a time (default: %(default)s)")
 
 
 def _cpus():

@@ -54,6 +54,13 @@ def test_help(name, capsys):
         ["nothing"],
         ["bench", "--dtype", "float16"],
         ["bench", "--threads", "0"],
+        ["bench", "--rounds", "0"],
+        ["bench", "--seconds", "-1"],
+        ["bench", "--seconds", "nan"],
+        ["bench", "--json", "nowhere/result.json"],
+        ["bench", "--plot", "result.txt"],
+        ["demo", "--epochs", "-3"],
+        ["warmup", "--jobs", "x"],
         ["bench", "--shapes", "3xx4"],
         ["bench", "--shapes", "0"],
         ["bench", "--functions", "softmin"],
@@ -129,6 +136,19 @@ def test_a_file_that_is_none_fails(tmp_path):
     status, _, errors = finished("bench", "--load", str(tmp_path / "none.json"))
     assert status == 1
     assert "none.json cannot be read" in errors
+    (tmp_path / "other.json").write_text("[]")
+    status, _, errors = finished("bench", "--load", str(tmp_path / "other.json"))
+    assert status == 1
+    assert "other.json holds no result" in errors
+
+
+def test_a_terminal_that_knows_no_sign_of_a_formula():
+    code = """
+        from fastgrad.__main__ import main
+        main(["info", "--no-limits"])
+        main(["bench", "--help"])
+    """
+    assert "rows?vectors" in run(code, PYTHONIOENCODING="ascii")
 
 
 def test_a_library_that_fails_is_told_of():

@@ -11,6 +11,7 @@ import argparse
 import os
 import re
 
+from .. import _options
 from .._functions import DTYPES, FUNCTIONS
 
 # For one turn of a library: in a tenth of it, the system may have both of NumPy's threads on one CPU still.
@@ -29,13 +30,25 @@ def add_arguments(parser):
     parser.add_argument("--peers", type=_peers, help="only these beside fastgrad (default: all that are installed)")
     parser.add_argument(
         "--seconds",
-        type=float,
+        type=_options.seconds,
         default=SECONDS,
         help="for one turn of a library, after as long a warm-up (default: %(default)s)",
     )
-    parser.add_argument("--rounds", type=int, default=3, help="turns of every library (default: %(default)s)")
-    parser.add_argument("--json", metavar="FILE", help="write the result there, with machine, versions, date, command")
-    parser.add_argument("--plot", metavar="FILE", help="draw it: rooflines and ratios, as PNG, SVG or PDF")
+    parser.add_argument(
+        "--rounds", type=_options.count, default=3, help="turns of every library (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--json",
+        metavar="FILE",
+        type=_options.file_to_write,
+        help="write the result there, with machine, versions, date, command",
+    )
+    parser.add_argument(
+        "--plot",
+        metavar="FILE",
+        type=_options.picture_to_write,
+        help="draw it: rooflines and ratios, as PNG, SVG or PDF",
+    )
     parser.add_argument("--load", metavar="FILE", help="measure nothing: show the result that --json wrote")
 
 

@@ -232,6 +232,9 @@ def write(result, file):
 
 def read(file):
     try:
-        return json.loads(Path(file).read_text())
+        result = json.loads(Path(file).read_text())
     except (OSError, ValueError) as error:
         raise SystemExit(f"{file} cannot be read: {error}") from None
+    if not isinstance(result, dict) or not {"rows", "limits", "failures"} <= result.keys():
+        raise SystemExit(f"{file} holds no result that --json wrote")
+    return result

@@ -250,8 +250,8 @@ def plan(C, K, sums, a_by_rows, b_by_rows, threads, workspace):
     else:
         rows, columns, across, tasks = _large_plan(m, n, L, C.itemsize, threads, workspace)
     tall, wide = rows // TILE_ROWS, ceil_div(columns, TILE_VECS * L)
-    most = min(np.intp(GROUP), workspace // (8 * threads))
-    group = max(np.intp(1), min(tall, most // (BLOCK * TILE_ROWS * C.itemsize)))
+    held_of_A = min(np.intp(GROUP), workspace // (8 * threads))
+    group = max(np.intp(1), min(tall, held_of_A // (BLOCK * TILE_ROWS * C.itemsize)))
     block = min(K, terms_of_block(K, sums))
     panel = sums * sum_apart(block, sums, np.intp(TILE_ROWS), L)
     right = (group * panel + L * TILE_ROWS + 2 * L) // L * L
