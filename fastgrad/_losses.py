@@ -4,7 +4,8 @@ import operator
 
 import numpy as np
 
-from ._arguments import as_array, as_arrays, assign, checked_outs, common_dtypes, plain_inputs, shape_plan
+from ._arguments import as_array, as_arrays, assign, checked_outs, common_dtypes, plain_inputs
+from ._shapes import shape_plan
 from .kernels import cross_entropy as kernels
 
 _CLASSES = np.dtype(np.int64)

@@ -156,8 +156,8 @@ def cross_entropy_value_and_grad(
     options = checked_options("cross_entropy_value_and_grad", ignore_index, label_smoothing, z_loss, reduction)
     if is_number(dloss):
         try:
-            about, outs = (target, options[1], weight, sample_weight), () if out is None else (out,)
-            kernel, classes, weights = of_classes(kernels, S.dtype, S.shape[-1], *about, outs)
+            about = target, options[1], weight, sample_weight, () if out is None else (out,)
+            kernel, classes, weights = of_classes(kernels, S.dtype, S.shape[-1], *about)
             scale = 1.0 if dloss is None else dloss
             loss, dS = kernel(S, classes, weights, sample_weight, None, None, out, *options[:3], scale, options[3])
             return reduced(loss, options[3]), dS

@@ -163,8 +163,8 @@ def linear_cross_entropy_value_and_grad(
     if is_number(dloss):
         try:
             dX, dW, db = (None, None, None) if out is None else out
-            about = target, options[1], weight, sample_weight
-            kernel, classes, weights = of_classes(kernels, X.dtype, len(W), *about, out or ())
+            about = target, options[1], weight, sample_weight, () if out is None else out
+            kernel, classes, weights = of_classes(kernels, X.dtype, len(W), *about)
             scale = 1.0 if dloss is None else dloss
             rest = dX, dW, db, *options[:3], scale, options[3], *kernels.SETTINGS
             loss, *gradients = kernel(X, W, b, classes, weights, sample_weight, None, None, *rest)

@@ -4,17 +4,16 @@ import re
 
 import numpy as np
 import pytest
-from test_rules import as_given, as_tuple, every_function, with_accumulate, with_axis, with_out
+from test_rules import as_given, as_tuple, each, every_function, with_accumulate, with_axis, with_out
 
 import fastgrad as fg
-from fastgrad._functions import FUNCTIONS
 
 RNG = np.random.default_rng(0)
 SIZES = {"d": 4, "m": 3, "k": 5}
 
 
-def good(function, dtype=np.float64):
-    return function.arguments(RNG, dtype, (6,), **{letter: SIZES[letter] for letter in function.sizes})
+def good(function, dtype=np.float64, lead=(6,)):
+    return function.arguments(RNG, dtype, lead, **{letter: SIZES[letter] for letter in function.sizes})
 
 
 def fresh_out(function, arguments):
@@ -66,11 +65,6 @@ def test_ragged_lists(function):
     arguments = good(function)
     for name in arguments:
         rejects(function, arguments | {name: [[1.0, 2.0], [3.0]]}, ValueError, f"{name} is not an array of numbers")
-
-
-def each(condition):
-    chosen = {name: function for name, function in FUNCTIONS.items() if condition(function)}
-    return pytest.mark.parametrize("function", chosen.values(), ids=list(chosen))
 
 
 @each(lambda function: len(good(function)) > 1)
@@ -231,8 +225,7 @@ def test_rows_that_interleave_hold_each_element_once():
 @each(lambda function: function.has_out and function.name != "affine_db")
 def test_interleaved_memory_does_not_overlap(function):
     """Columns of one buffer, the even ones for an input and the odd ones for a result, share no element."""
-    lead = (6, 5) if function.family == "activations" else (6,)
-    arguments = function.arguments(RNG, np.float64, lead, **{letter: SIZES[letter] for letter in function.sizes})
+    arguments = good(function, lead=(6, 5) if function.family == "activations" else (6,))
     expected = function.outs(as_tuple(function.call(fg, arguments)))
     name, array = next(iter(arguments.items()))
     result = expected[0]

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from problems import assert_within, tolerance
+from test_rules import as_tuple
 
 from fastgrad import reference
 from fastgrad._functions import FUNCTIONS
@@ -54,10 +55,3 @@ def test_the_names_exist(name):
 def imported(path):
     module, _, name = path.rpartition(".")
     return getattr(importlib.import_module(module), name)
-
-
-def as_tuple(result):
-    """All results as one tuple, those of a loss and a tuple of gradients too."""
-    if not isinstance(result, tuple):
-        return (result,)
-    return tuple(array for part in result for array in as_tuple(part))

@@ -6,7 +6,7 @@ import inspect
 import re
 from pathlib import Path
 
-import pytest
+from test_rules import every_function
 
 import fastgrad
 from benchmarks.common import class_name
@@ -14,7 +14,6 @@ from fastgrad import reference
 from fastgrad._functions import FUNCTIONS
 
 ROOT = Path(__file__).parents[1]
-every_function = pytest.mark.parametrize("function", FUNCTIONS.values(), ids=list(FUNCTIONS))
 
 
 def test_the_table_is_the_public_surface():

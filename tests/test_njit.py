@@ -13,21 +13,12 @@ from hypothesis import strategies as st
 from numba.core.runtime import _nrt_python, rtsys
 from problems import LAYOUTS, assert_same_bits, seeds, sizes
 from subprocesses import run
-from test_rules import as_given, as_tuple
+from test_rules import as_given, as_tuple, each, every_function
 
 import fastgrad as fg
 from fastgrad._functions import FUNCTIONS
 
 RNG = np.random.default_rng(0)
-
-
-def each(condition):
-    """Parametrizes a test with the functions that fulfil a condition."""
-    chosen = {name: function for name, function in FUNCTIONS.items() if condition(function)}
-    return pytest.mark.parametrize("function", chosen.values(), ids=list(chosen))
-
-
-every_function = each(lambda _: True)
 
 
 def draw(data, function, dtype, lead):

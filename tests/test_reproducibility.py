@@ -19,13 +19,12 @@ import pytest
 import reproducibility
 from problems import DTYPES, LAYOUTS, WRITEABLE, assert_same_bits
 from reproducibility import arguments, as_list, bits, large_problems, small_problems
+from test_rules import every_function
 
 import fastgrad as fg
 from fastgrad._functions import FUNCTIONS
 from fastgrad.kernels import _cache
 from fastgrad.kernels._vec import cpu_features
-
-every_function = pytest.mark.parametrize("function", FUNCTIONS.values(), ids=list(FUNCTIONS))
 
 
 @dataclass

@@ -10,18 +10,17 @@ import fastgrad
 from fastgrad import reference
 from fastgrad._functions import FUNCTIONS
 
-every_function = pytest.mark.parametrize("function", FUNCTIONS.values(), ids=list(FUNCTIONS))
-with_out = pytest.mark.parametrize(
-    "function", [f for f in FUNCTIONS.values() if f.has_out], ids=[n for n, f in FUNCTIONS.items() if f.has_out]
-)
-with_accumulate = pytest.mark.parametrize(
-    "function",
-    [f for f in FUNCTIONS.values() if f.has_accumulate],
-    ids=[n for n, f in FUNCTIONS.items() if f.has_accumulate],
-)
-with_axis = pytest.mark.parametrize(
-    "function", [f for f in FUNCTIONS.values() if f.has_axis], ids=[n for n, f in FUNCTIONS.items() if f.has_axis]
-)
+
+def each(condition):
+    """Parametrizes a test with the functions that fulfil a condition."""
+    chosen = {name: function for name, function in FUNCTIONS.items() if condition(function)}
+    return pytest.mark.parametrize("function", chosen.values(), ids=list(chosen))
+
+
+every_function = each(lambda _: True)
+with_out = each(lambda function: function.has_out)
+with_accumulate = each(lambda function: function.has_accumulate)
+with_axis = each(lambda function: function.has_axis)
 
 
 def draw_arguments(data, function, dtype=None, most=40, lead=None):

@@ -72,10 +72,10 @@ def run(dtype, threads, shapes, functions, peers, seconds, rounds, json, plot, l
 
 
 def _threads(text):
-    most = os.cpu_count()
-    if not text.isdecimal() or not 1 <= int(text) <= most:
-        raise argparse.ArgumentTypeError(f"{text} is not a number from 1 to {most}, the CPUs here")
-    return int(text)
+    number, most = _options.count(text), os.cpu_count()
+    if number > most:
+        raise argparse.ArgumentTypeError(f"{text} is more than {most}, the CPUs here")
+    return number
 
 
 def _shapes(text):

@@ -119,19 +119,24 @@ def _typical(G, i):
 
 
 @device
+def _mean(G, Y, i, shift):
+    """Σ_j Y_j h_j with h = shift − G"""
+    separate()
+    mean, _ = row_totals(_add_weighted_shift, (G, Y, i, splat(G, shift), NONE, Y), Y.shape[1])
+    return mean
+
+
+@device
 def _product_of_one(G, Y, out, i, shift):
     """Row i with h = shift − G; a shift of NaN stands for G_m, or the mean. Not copied into the loop over the rows,
     which it would leave too few registers."""
     separate()
-    passes = 1
     if shift != shift:
         m = row_argmax(Y, i)
         shift = element(G, (i, m))
-        passes += element(Y, (i, m)) <= _LITTLE
-    mean = shift - shift
-    for _ in range(passes):
-        shift = _less(shift, mean)
-        mean, _ = row_totals(_add_weighted_shift, (G, Y, i, splat(G, shift), NONE, out), Y.shape[1])
+        if element(Y, (i, m)) <= _LITTLE:
+            shift = _less(shift, _mean(G, Y, i, shift))
+    mean = _mean(G, Y, i, shift)
     along_row(_times_shifted, (G, Y, i, splat(G, shift), splat(G, mean), NONE, i), out, i)
 
 
