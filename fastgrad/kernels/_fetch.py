@@ -18,6 +18,9 @@ _AHEAD = 6 * 2**10  # bytes
 # Bytes of the longest row: it is read twice, so it has to stay in the second cache beside what is fetched. softmax_vjp
 # of 20 × 200000 would take 1.4 times as long.
 _LONGEST = 2**18
+# The same of rows that are multiplied, where `out` is fetched as well: without AVX-512, second caches have half a
+# megabyte or less, and softmax_vjp of 64 × 32000 would take 1.3 to 1.6 times as long.
+_LONGEST_OF_PRODUCT = _LONGEST if "avx512f" in cpu_features() else 3 * 2**14
 _FEW = 16  # classes: rows so short are worked out more slowly than they come
 # Bytes of an array that alone does not stay in the last cache, and of its longest row where rows are multiplied: longer
 # ones are read side by side, and come in time.
@@ -30,6 +33,12 @@ def are_large(A):
     on."""
     large = 2 * _LARGE if A.shape[1] <= 2 * lanes(A) else _LARGE
     return A.size * A.itemsize > large and A.shape[1] * A.itemsize <= _LONGEST
+
+
+@inlined
+def are_fetched_of_product(A):
+    """Whether rows of many vectors are fetched, where they are multiplied by those of another array."""
+    return are_large(A) and A.shape[1] * A.itemsize <= _LONGEST_OF_PRODUCT
 
 
 @inlined

@@ -11,7 +11,7 @@ import numpy as np
 
 from ._across import lane, lane_sum, place_of_largest, vector_dot, vector_sum
 from ._arrays import compact, separate
-from ._fetch import are_large, fetch, row_ahead
+from ._fetch import are_fetched_of_product, are_large, fetch, row_ahead
 from ._jit import device, inlined
 from ._loads import element, load_masked, store_masked
 from ._long_rows import FOUR, SIX, THREE, TWO
@@ -185,7 +185,7 @@ def softmax_product(G, Y, out, start, stop, T):
         _product_of_few(TWELVE, G, Y, out, start, stop, T)
     elif k <= FEW * L:
         _product_of_few(FOURTEEN, G, Y, out, start, stop, T)
-    elif are_large(Y):
+    elif are_fetched_of_product(Y):
         _product_of_many(PAIR, G, Y, out, start, stop)
     else:
         _product_of_many(NONE, G, Y, out, start, stop)
