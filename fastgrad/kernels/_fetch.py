@@ -12,8 +12,9 @@ from ._vec import Times, cpu_features
 
 ONE = Times(1)
 # Bytes of an array from which on it is fetched: where two or three of them no longer stay in the last cache.
-# softmax_vjp of 2048 × 4000, float32, takes 0.8 of the time; 512 × 1000 would take 1.1 times it.
-_LARGE = 6 * 2**20 if "avx512f" in cpu_features() else 3 * 2**20
+# softmax_vjp of 2048 × 4000, float32, takes 0.8 of the time; 512 × 1000 would take 1.1 times it. Without AVX-512 (on
+# Zen 3, with 32 MB), 22000 × 40 would take 1.6 times it, but 16000 × 100 takes 0.4.
+_LARGE = 6 * 2**20 if "avx512f" in cpu_features() else 4 * 2**20
 _AHEAD = 6 * 2**10  # bytes
 # Bytes of the longest row: it is read twice, so it has to stay in the second cache beside what is fetched. softmax_vjp
 # of 20 × 200000 would take 1.4 times as long.
