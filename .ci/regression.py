@@ -25,7 +25,7 @@ KERNELS = Path("fastgrad", "kernels")
 SLOWER, NOISE = 1.3, 1.1  # the ratio new / old that fails, and the ratio old / old beyond which nothing is judged
 ROUNDS, BATCH = 15, 0.002  # turns of each, and seconds in one
 SHAPES = ("1000", "64x10", "512x1000", "8x16x16", "128x784x10")
-SECONDS = 30  # what is not compiled and compared by then is left out
+SECONDS = 20  # what is not compiled and compared by then is left out
 # Asked first, since they are most of the work of a network.
 FIRST = ("affine_vjp", "affine", "softmax", "softmax_vjp", "cross_entropy_value_and_grad", "relu", "relu_vjp")
 
