@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from problems import DTYPES, assert_same_bits, assert_within, long_sizes, seeds, sizes, tolerance
 
 from fastgrad.kernels._by_rows import FEW_ROWS
-from fastgrad.kernels._plan import WORKSPACE, plan, workspaces
-from fastgrad.kernels._product import PRODUCT_PARTS, count_anew, product
+from fastgrad.kernels._plan import WORKSPACE, plan
+from fastgrad.kernels._product import PRODUCT_PARTS, product
+from fastgrad.kernels._task import TALL, count_anew, rooms, workspaces
 from fastgrad.kernels._thin import CACHE_WAY
 from fastgrad.kernels._tile import SUMS
 
@@ -23,22 +24,22 @@ def run(A, a_by_rows, B, b_by_rows, sums, C, bias, accumulate, threads, backward
     """Every task of C (+)= A B + bias one after the other, in any order that workers may finish them in, each in the
     same workspace, which is returned with where guards begin: before and behind the room of a worker."""
     cuts = plan(C, A.shape[0] if a_by_rows else A.shape[1], sums, a_by_rows, b_by_rows, threads, WORKSPACE)
-    size, start, _ = workspaces(cuts[1:3], 1, C)
+    size, start, _ = workspaces(rooms(cuts), 1, C)
     work = np.full(size + 2 * _GUARD, C.dtype.type(7))
     count_anew(work)
-    at_once = cuts[4] if cuts[2] else cuts[0]  # of a long sum, as many as there are slots for
-    for first in range(0, cuts[0], max(at_once, 1)):
-        stop = min(first + at_once, cuts[0])
+    at_once = cuts.slots if cuts.kind == TALL else cuts.tasks  # of a long sum, as many as there are slots for
+    for first in range(0, cuts.tasks, max(at_once, 1)):
+        stop = min(first + at_once, cuts.tasks)
         for place in range(first, stop):
             task = np.intp(stop - 1 - (place - first) if backwards else place)
             product(A, a_by_rows, B, b_by_rows, C, bias, accumulate, cuts, task, work, start + _GUARD)
-    return work, start, start + _GUARD + cuts[1]
+    return work, start, start + _GUARD + cuts.own
 
 
 @numba.njit
 def bytes_of_workspace(C, K, sums, a_by_rows, b_by_rows, threads):
     cuts = plan(C, K, sums, a_by_rows, b_by_rows, threads, WORKSPACE)
-    return workspaces(cuts[1:3], min(threads, cuts[0]), C)[0] * C.itemsize
+    return workspaces(rooms(cuts), min(threads, cuts.tasks), C)[0] * C.itemsize
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -16,7 +16,8 @@ from ._pack import ceil_div, pack
 from ._panels import HIGH_PANEL, tiles
 from ._parts import part
 from ._simd import lanes, splat
-from ._thin import TASK, rows_meet
+from ._task import TASK
+from ._thin import rows_meet
 from ._tile import BLOCK, TILE_ROWS, TILE_VECS, TileShape, tile_rows, tile_width
 
 HIGH_ROWS = 12 if TILE_VECS > 2 else TILE_ROWS  # or less; of registers of 32 bytes, there are too few
@@ -24,7 +25,7 @@ TEN, TWELVE = TileShape(HIGH_ROWS - 2, min(TILE_VECS, 2)), TileShape(HIGH_ROWS, 
 
 
 @device
-def high_plan(columns, K, like):
+def high_room(columns, K, like):
     """Where in the workspace B's last columns and the totals start, and its size, for so many columns."""
     compact()
     L, width, terms = lanes(like), np.intp(tile_width(TWELVE, like)), min(K, BLOCK)
@@ -70,11 +71,10 @@ def _in_tiles(shape, A, a_by_rows, B, C, bias, accumulate, j, j_end, work, left,
 def high_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, left):
     """A task of a product of nine to twelve rows: some columns of C (+)= A B + bias."""
     compact()
-    columns, right, totals = plan[5], plan[8], plan[9]
-    j, j_end = task * columns, min((task + 1) * columns, C.shape[1])
+    j, j_end = task * plan.columns, min((task + 1) * plan.columns, C.shape[1])
     stop = j + to_line(B, j, j_end - j)
     while j < j_end:
-        args = A, a_by_rows, B, C, bias, accumulate, j, stop, work, left, left + right, left + totals
+        args = A, a_by_rows, B, C, bias, accumulate, j, stop, work, left, left + plan.right, left + plan.totals
         if C.shape[0] <= tile_rows(TEN):
             _in_tiles(TEN, *args)
         else:

@@ -7,6 +7,7 @@ the same for different numbers of rows, say, are a `Choice`.
 """
 
 import ctypes
+from typing import get_type_hints
 
 import llvmlite.binding
 import numpy as np
@@ -124,9 +125,11 @@ def _dtype(args):
 
 def argument_type(kind, dtype):
     """Numba's type of an argument of a kind: bool, int, float, the number of axes of an array of the dtype, [int] for a
-    vector of integers, or a tuple of kinds."""
+    vector of integers, a tuple of kinds, or a class of named tuples of them."""
     if isinstance(kind, tuple):
         return types.Tuple([argument_type(each, dtype) for each in kind])
+    if isinstance(kind, type) and issubclass(kind, tuple):
+        return types.NamedTuple([argument_type(each, dtype) for each in get_type_hints(kind).values()], kind)
     if isinstance(kind, list):
         return types.Array(_NUMBERS[kind[0]], 1, "C")
     return types.Array(dtype, kind, "C") if isinstance(kind, int) else _NUMBERS[kind]

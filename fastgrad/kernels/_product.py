@@ -17,37 +17,26 @@ for dW of 1000 rows, columns and terms.
 
 import numpy as np
 
-from ._arrays import add_to, compact, flat
+from ._arrays import compact, flat
 from ._by_rows import to_line
 from ._few import few_columns, few_terms, few_terms_by_columns
 from ._high import high_task
-from ._jit import device, inlined
-from ._loads import store
+from ._jit import device
+from ._kinds import is_unpacked
 from ._pack import ceil_div, pack, sum_apart, terms_of_block
 from ._panels import is_narrow, panels
 from ._parts import Choice, absent_of, part
-from ._plan import FEW_COLUMNS_KIND, FEW_TERMS_KIND, HIGH, REGISTERS, is_unpacked
-from ._simd import lanes, splat
+from ._plan import REGISTERS
+from ._simd import lanes
 from ._tall import is_by_whole_rows, tall_task
-from ._thin import TASK, THIN_PARTS, first_absent_of_thin, rows_meet, thin_task
+from ._task import TALL, TASK, THIN, take_number
+from ._thin import THIN_PARTS, first_absent_of_thin, rows_meet, thin_task
 from ._tile import TILE_ROWS, TILE_VECS
 
 # PACK_A: whether A is packed though its rows do not meet; UNPACKED_PANELS of B do not pay for packing A.
 # PASSED bytes of B's panels stay in the second cache while each panel of A passes all of them: so C is written row by
 # row, and dW of 133 × 1627 × 606 takes 0.7 times as long as panel by panel of B.
 PACK_A, UNPACKED_PANELS, PASSED = (False, 3, 2**18) if TILE_VECS > 1 else (True, 15, 2**17)
-
-
-@inlined
-def count_anew(room):
-    """Tasks, and what else workers count, are counted from 0."""
-    store(room, 0, splat(room, 0))
-
-
-@inlined
-def take_number(room):
-    """The next of the numbers 0, 1, 2, …, each given to one thread alone."""
-    return add_to(room, 0, 1)
 
 
 @device
@@ -106,12 +95,11 @@ def rectangle(A, a_by_rows, C, plan, task):
     """Of a task: its first row of C and how many, its first column and how many; terms, how far apart they and the rows
     are in A."""
     (M, N), K = C.shape, A.shape[0] if a_by_rows else A.shape[1]
-    rows, columns, across = plan[4:7]
-    i0, j0 = task // across * rows, task % across * columns
+    i0, j0 = task // plan.across * plan.rows, task % plan.across * plan.columns
     apart, step = A.shape[1], np.intp(1)
     if a_by_rows:
         apart, step = step, apart
-    return i0, min(M - i0, rows), j0, min(N - j0, columns), K, step, apart
+    return i0, min(M - i0, plan.rows), j0, min(N - j0, plan.columns), K, step, apart
 
 
 @part(*TASK)
@@ -119,11 +107,11 @@ def tiled_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work
     """A task of any other product."""
     compact()
     i0, m, j0, n, K, step, apart = rectangle(A, a_by_rows, C, plan, task)
-    group, right, totals, sums = plan[7:]
-    factors = A, a_by_rows, step, apart, B, b_by_rows, K, sums
+    factors = A, a_by_rows, step, apart, B, b_by_rows, K, plan.sums
+    right, totals = left + plan.right, left + plan.totals
     columns = to_line(B, j0, n) if is_unpacked(b_by_rows, m, C.shape[1], K, C.itemsize) else n
     while n > 0:
-        blocks(*factors, C, i0, m, j0, columns, bias, accumulate, work, left, left + right, left + totals, group)
+        blocks(*factors, C, i0, m, j0, columns, bias, accumulate, work, left, right, totals, plan.group)
         j0 += columns
         n -= columns
         columns = n
@@ -138,7 +126,7 @@ def few_terms_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, 
     if b_by_rows:
         few_terms(*factor, flat(B), j0, B.shape[1], *to)
     else:
-        few_terms_by_columns(*factor, B, *to, work, left + plan[8])
+        few_terms_by_columns(*factor, B, *to, work, left + plan.right)
 
 
 @part(*TASK)
@@ -146,37 +134,21 @@ def few_columns_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task
     """A task of few columns."""
     compact()
     i0, m, j0, n, K, step, apart = rectangle(A, a_by_rows, C, plan, task)
-    factors = flat(A), i0 * apart, step, apart, B, b_by_rows, K, plan[10]
-    few_columns(*factors, C, i0, m, j0, n, bias, accumulate, work, left + plan[8], left + plan[9])
+    factors = flat(A), i0 * apart, step, apart, B, b_by_rows, K, plan.sums
+    few_columns(*factors, C, i0, m, j0, n, bias, accumulate, work, left + plan.right, left + plan.totals)
 
 
-TASKS = Choice(tiled_task, thin_task, tall_task, high_task, few_terms_task, few_columns_task)
+TASKS = Choice(tiled_task, thin_task, tall_task, high_task, few_terms_task, few_columns_task)  # by kind
 PRODUCT_PARTS, _BEFORE_THIN = TASKS.parts + THIN_PARTS, len(TASKS.parts)
-_TILED, _THIN, _TALL, _HIGH, _FEW_TERMS, _FEW_COLUMNS = range(1, len(TASKS.parts) + 1)
-
-
-@device
-def part_of_tasks(plan):
-    """Which part of TASKS the tasks of a plan are."""
-    shared, kind = plan[2], plan[7]
-    if shared:
-        return np.intp(_TALL)
-    if kind > 0:
-        return np.intp(_TILED)
-    if kind == FEW_TERMS_KIND:
-        return np.intp(_FEW_TERMS)
-    if kind == FEW_COLUMNS_KIND:
-        return np.intp(_FEW_COLUMNS)
-    return np.intp(_HIGH if kind == HIGH else _THIN)
 
 
 @device
 def absent_of_product(a_by_rows, b_by_rows, C, plan):
     """Which of the PRODUCT_PARTS, counted from 1, the tasks of a product need and is not linked; 0 if none."""
-    (m, n), turned, wanted = C.shape, plan[3], part_of_tasks(plan)
-    missing = absent_of(TASKS, wanted, C)
-    if not missing and (wanted == _THIN or (wanted == _TALL and is_by_whole_rows(m, n))):
-        missing = first_absent_of_thin(n if turned else m, a_by_rows if turned else b_by_rows, plan[10], C)
+    (m, n), turned, kind = C.shape, plan.turned, plan.kind
+    missing = absent_of(TASKS, kind, C)
+    if not missing and (kind == THIN or (kind == TALL and is_by_whole_rows(m, n))):
+        missing = first_absent_of_thin(n if turned else m, a_by_rows if turned else b_by_rows, plan.sums, C)
         missing += _BEFORE_THIN if missing else 0
     return missing
 
@@ -187,13 +159,13 @@ def product(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, l
 
     A is given as A[k, i] (a_by_rows) or A[i, k], B as B[k, j] (b_by_rows) or B[j, k].
     """
-    TASKS(part_of_tasks(plan), A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, left)
+    TASKS(plan.kind, A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, left)
 
 
 @device
 def product_tasks(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, work, left):
     """Tasks of C (+)= A B + bias, as long as there are any."""
     task = take_number(work)
-    while task < plan[0]:
+    while task < plan.tasks:
         product(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, left)
         task = take_number(work)

@@ -20,7 +20,8 @@ from ._pack import ceil_div, finish, pack
 from ._panels import FEW, MEDIUM, NARROW, TILE
 from ._parts import part
 from ._simd import first, lanes, splat
-from ._thin import TASK, meet
+from ._task import TALL, TASK, Plan
+from ._thin import meet
 from ._tile import (
     BLOCK,
     TILE_ROWS,
@@ -94,15 +95,20 @@ def _rows_of_run(rows, columns, itemsize):
 
 
 @device
-def tall_plan(m, n, K, threads, L, itemsize):
-    """Tasks, elements of each worker's room, of the room they share; whether Cᵀ is computed in place of C; slots, each
-    for the sums of a task, the size of those of one block, and how far apart their rows are"""
-    turned = n < m
-    rows, columns = (n, m) if turned else (m, n)
+def _room_of_block(rows, columns, L, itemsize):
+    """How far apart the rows of the sums of a block are, and the size of all"""
     stride = ceil_div(columns, L) * L
     if meet(stride, itemsize):
         stride += L
-    size = stride * (ceil_div(rows, TILE_ROWS) * TILE_ROWS if rows > _TWO else FEW_ROWS)
+    return stride, stride * (ceil_div(rows, TILE_ROWS) * TILE_ROWS if rows > _TWO else FEW_ROWS)
+
+
+@device
+def tall_plan(m, n, K, threads, L, itemsize):
+    """The plan of one of these."""
+    turned, none = n < m, np.intp(0)
+    rows, columns = (n, m) if turned else (m, n)
+    stride, size = _room_of_block(rows, columns, L, itemsize)
     together = _blocks_of_task(m, n, L)
     tasks, slots = ceil_div(K, together * BLOCK), np.intp(1)
     if threads > 1:
@@ -113,7 +119,7 @@ def tall_plan(m, n, K, threads, L, itemsize):
         own = max(own, copied)
     else:
         shared += copied
-    return tasks, own, shared, turned, slots, size, stride
+    return Plan(TALL, tasks, own, shared, turned, np.intp(1), m, n, none, none, none, none, slots)
 
 
 @device
@@ -256,9 +262,10 @@ def _add_slots(work, slots, together, size, blocks):
 def tall_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, left):
     """A block of the terms of C (+)= A B + bias, or some; the worker that adds the last one to the totals writes C."""
     compact()
-    L, (turned, slots, size, stride) = lanes(C), plan[3:7]
+    L, turned, slots = lanes(C), plan.turned, plan.slots
     if turned:  # Cᵀ = Bᵀ A
         A, B = B, A
+    stride, size = _room_of_block(A.shape[1], B.shape[1], L, C.itemsize)
     K, slot, together = A.shape[0], task % slots, _blocks_of_task(A.shape[1], B.shape[1], L)
     totals, first_slot = L, L + size
     spare = left if B.shape[1] < L else first_slot + slots * together * size

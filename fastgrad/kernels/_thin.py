@@ -16,6 +16,7 @@ from ._loads import load, load_masked, store, store_masked
 from ._pack import ceil_div, finish, pack, sum_apart, terms_of_block
 from ._parts import absent_of, part
 from ._simd import first, lanes, select, splat
+from ._task import TASK
 from ._tile import BLOCK, SUMS, TILE_ROWS, TILE_VECS, TURNED, TileShape, tile_rows
 from ._tile_loads import tile_load
 from ._transpose import tile_store_turned, to_lines, to_rows
@@ -23,9 +24,6 @@ from ._turned import SQUARES, part_of_squares, rows_turned
 
 CACHE_WAY = 4096  # bytes: what lies multiples of it apart meets in one set of the first cache, which holds few
 _CHUNK = 8 * TILE_ROWS * TILE_VECS  # vectors of sums: eight strips that fill the registers
-
-_PLAN = (int, int, int, bool, int, int, int, int, int, int, int)
-TASK = 2, bool, 2, bool, 2, 1, bool, _PLAN, int, 1, int  # what the task of a product takes
 
 _SOME_TURNED = TileShape(4, 1)  # of so many rows or more, each piece of a column that is written is whole
 
@@ -43,7 +41,7 @@ def rows_meet(array):
 
 
 @device
-def thin_plan(m, n, K, by_rows, sums, like):
+def thin_room(m, n, K, by_rows, sums, like):
     """Columns of a chunk, where in the workspace its sums, totals and spare elements start, and the workspace's size,
     for at most n columns, and blocks of so many sums"""
     compact()
@@ -169,13 +167,13 @@ def _add_by_columns(A, a_by_rows, B, j, m, K, columns, work, left, totals, width
 def thin_task(A, a_by_rows, B, b_by_rows, C, bias, accumulate, plan, task, work, left):
     """A task of a product of few rows: some columns of C (+)= A B + bias; or of few columns, where Cᵀ is computed."""
     compact()
-    turned, most, sums, K = plan[3], plan[5], plan[10], A.shape[0] if a_by_rows else A.shape[1]
+    turned, most, sums, K = plan.turned, plan.columns, plan.sums, A.shape[0] if a_by_rows else A.shape[1]
     if turned:  # Cᵀ = Bᵀ Aᵀ
         A, a_by_rows, B, b_by_rows = B, b_by_rows, A, a_by_rows
     m, n = (C.shape[1], C.shape[0]) if turned else C.shape
     j0 = task * most
     n = min(n - j0, most)
-    chunk, own, totals, spare, _ = thin_plan(m, n, K, b_by_rows, sums, C)
+    chunk, own, totals, spare, _ = thin_room(m, n, K, b_by_rows, sums, C)
     own, totals, spare, width = left + own, left + totals, left + spare, chunk + lanes(C)
     c, columns = np.intp(0), min(chunk, to_line(B, j0, n) if b_by_rows else n)
     while c < n:

@@ -10,13 +10,15 @@ from numba import prange
 
 from ._arrays import as_it_lies, borrowed, by_columns, compact, flag, flat, give_back
 from ._jit import ARITHMETIC, device, inlined, kernel
+from ._kinds import sums_across, sums_along
 from ._loads import load_masked, store_masked
 from ._pack import ceil_div
-from ._plan import WORKSPACE, larger, plan, sums_across, sums_along, workspaces
-from ._product import PRODUCT_PARTS, absent_of_product, count_anew, product, product_tasks, take_number
+from ._plan import WORKSPACE, plan
+from ._product import PRODUCT_PARTS, absent_of_product, product, product_tasks
 from ._region import settled
 from ._signature import Signature
 from ._simd import first_of, lanes, repeated, splat
+from ._task import Plan, count_anew, larger, rooms, take_number, workspaces
 from ._tile import BLOCK, TILE_VECS
 from ._vec import Times
 
@@ -31,7 +33,8 @@ AFFINE_JACOBIAN = Signature("X(...,d) W(m,d) -> JX(...,m,...,d) JW(...,m,m,d) Jb
 _MULTIPLY_ADD = ARITHMETIC / 250  # nanoseconds a byte
 
 
-# How the matrices of each product lie changes where its loops find them, but not its sums.
+# How the matrices of each product lie changes where its loops find them, but not its sums. Kernels make a Plan of a
+# Plan, as Numba takes a named tuple into a prange only where it sees how it was made.
 
 
 @device
@@ -63,13 +66,13 @@ def affine_tasks(X, W, b, Y, accumulate, cuts, work, own):
 def affine(X, W, b, Y, accumulate, threads):
     """Y[r, s] (+)= Σ_k X[r, k] W[s, k] + b[s]"""
     lie = by_columns(X), by_columns(W)
-    cuts = plan_of_Y(Y, X.shape[1], *lie, threads, WORKSPACE)
+    cuts = Plan(*plan_of_Y(Y, X.shape[1], *lie, threads, WORKSPACE))
     absent = absent_of_product(*lie, Y, cuts)
     if absent:
         return absent
-    workers = min(threads, cuts[0])
-    room, start, apart = workspaces(cuts[1:3], workers, Y)
-    work = borrowed(Y, room)
+    workers = min(threads, cuts.tasks)
+    size, start, apart = workspaces(rooms(cuts), workers, Y)
+    work = borrowed(Y, size)
     count_anew(work)
     for worker in prange(workers):
         affine_tasks(X, W, b, Y, accumulate, cuts, work, start + settled(worker) * apart)
@@ -81,13 +84,13 @@ def affine(X, W, b, Y, accumulate, threads):
 def affine_dx(dY, W, dX, accumulate, threads):
     """dX[i, j] (+)= Σ_s dY[i, s] W[s, j]"""
     lie = by_columns(dY), by_columns(W)
-    cuts = plan_of_dX(dX, dY.shape[1], *lie, threads, WORKSPACE)
+    cuts = Plan(*plan_of_dX(dX, dY.shape[1], *lie, threads, WORKSPACE))
     absent = absent_of_product(lie[0], not lie[1], dX, cuts)
     if absent:
         return absent
-    workers = min(threads, cuts[0])
-    room, start, apart = workspaces(cuts[1:3], workers, dX)
-    work = borrowed(dX, room)
+    workers = min(threads, cuts.tasks)
+    size, start, apart = workspaces(rooms(cuts), workers, dX)
+    work = borrowed(dX, size)
     count_anew(work)
     for worker in prange(workers):
         own = start + settled(worker) * apart
@@ -101,13 +104,13 @@ def affine_dx(dY, W, dX, accumulate, threads):
 def affine_dw(dY, X, dW, accumulate, threads):
     """dW[i, j] (+)= Σ_r dY[r, i] X[r, j]"""
     lie = by_columns(dY), by_columns(X)
-    cuts = plan_of_dW(dW, dY.shape[0], *lie, threads, WORKSPACE)
+    cuts = Plan(*plan_of_dW(dW, dY.shape[0], *lie, threads, WORKSPACE))
     absent = absent_of_product(not lie[0], not lie[1], dW, cuts)
     if absent:
         return absent
-    workers = min(threads, cuts[0])
-    room, start, apart = workspaces(cuts[1:3], workers, dW)
-    work = borrowed(dW, room)
+    workers = min(threads, cuts.tasks)
+    size, start, apart = workspaces(rooms(cuts), workers, dW)
+    work = borrowed(dW, size)
     count_anew(work)
     for worker in prange(workers):
         own = start + settled(worker) * apart
@@ -211,7 +214,7 @@ def affine_db(dY, db, accumulate, threads):
 @device
 def vjp_tasks(dY, X, W, dX, dW, db, accumulate_dX, accumulate, cuts_dX, cuts_dW, work, own):
     """Tasks of dX (+)= dY W, dW (+)= dYᵀ X and db (+)= Σ_r dY[r], as long as there are any; dY lies by rows."""
-    for_db, for_dX, for_dW, nothing = strip_count(db), cuts_dX[0], cuts_dW[0], db[:0]
+    for_db, for_dX, for_dW, nothing = strip_count(db), cuts_dX.tasks, cuts_dW.tasks, db[:0]
     of_dX = dY, flag(False), as_it_lies(W), not by_columns(W)
     of_dW = dY, flag(True), as_it_lies(X), not by_columns(X)
     number = take_number(work)
@@ -237,14 +240,14 @@ def absent_of_vjp(X_by_columns, W_by_columns, dX, dW, cuts_dX, cuts_dW):
 def affine_vjp(dY, X, W, dX, dW, db, accumulate, threads):
     """dX[i, j] (+)= Σ_s dY[i, s] W[s, j];  dW[i, j] (+)= Σ_r dY[r, i] X[r, j];  db[i] (+)= Σ_r dY[r, i]"""
     no, lie = flag(False), (by_columns(X), by_columns(W))
-    cuts_dX = plan_of_dX(dX, dY.shape[1], no, lie[1], threads, WORKSPACE)
-    cuts_dW = plan_of_dW(dW, dY.shape[0], no, lie[0], threads, WORKSPACE)
+    cuts_dX = Plan(*plan_of_dX(dX, dY.shape[1], no, lie[1], threads, WORKSPACE))
+    cuts_dW = Plan(*plan_of_dW(dW, dY.shape[0], no, lie[0], threads, WORKSPACE))
     absent = absent_of_vjp(*lie, dX, dW, cuts_dX, cuts_dW)
     if absent:
         return absent
-    workers = min(threads, cuts_dX[0] + cuts_dW[0] + strip_count(db))
-    room, start, apart = workspaces(larger(cuts_dX[1:3], cuts_dW[1:3]), workers, dX)
-    work = borrowed(dX, room)
+    workers = min(threads, cuts_dX.tasks + cuts_dW.tasks + strip_count(db))
+    size, start, apart = workspaces(larger(rooms(cuts_dX), rooms(cuts_dW)), workers, dX)
+    work = borrowed(dX, size)
     count_anew(work)
     for worker in prange(workers):
         own = start + settled(worker) * apart
@@ -257,18 +260,18 @@ def affine_vjp(dY, X, W, dX, dW, db, accumulate, threads):
 def affine_jvp(X, W, dX, dW, db, dY, threads):
     """dY[r, s] = Σ_k dX[r, k] W[s, k] + db[s] + Σ_k X[r, k] dW[s, k], a missing tangent being of size 0"""
     d, no = X.shape[1], flag(False)
-    cuts = plan_of_Y(dY, d, no, no, threads, WORKSPACE)
+    cuts = Plan(*plan_of_Y(dY, d, no, no, threads, WORKSPACE))
     absent = absent_of_product(no, no, dY, cuts)
     if absent:
         return absent
-    workers = min(threads, cuts[0])
-    room, start, apart = workspaces(cuts[1:3], workers, dY)
-    work = borrowed(dY, room)
+    workers = min(threads, cuts.tasks)
+    size, start, apart = workspaces(rooms(cuts), workers, dY)
+    work = borrowed(dY, size)
     count_anew(work)
     for worker in prange(workers):
         own = start + settled(worker) * apart
         task = take_number(work)
-        while task < cuts[0]:
+        while task < cuts.tasks:
             product(dX, no, W, no, dY, db, no, cuts, task, work, own)
             if dW.size:
                 product(X, no, dW, no, dY, db[:0], flag(True), cuts, task, work, own)

@@ -11,10 +11,10 @@ from ._arrays import as_rows, borrowed, by_columns, compact, flag, flat, give_ba
 from ._jit import ARITHMETIC, anything, device, kernel
 from ._loss_rows import INDEX_TARGETS, PROBABILITY_TARGETS, SMOOTHED_TARGETS, span
 from ._pack import ceil_div
-from ._plan import larger, workspaces
-from ._product import PRODUCT_PARTS, absent_of_product, count_anew
+from ._product import PRODUCT_PARTS, absent_of_product
 from ._region import settled
 from ._signature import Signature
+from ._task import Plan, count_anew, larger, rooms, workspaces
 from .affine import absent_of_vjp, affine_tasks, plan_of_dW, plan_of_dX, plan_of_Y, strip_count, vjp_tasks
 from .cross_entropy import MEAN, in_range, reduce, reduced
 
@@ -131,10 +131,11 @@ def _in_blocks(name, signature, accepts, targets):
             of_block = some_rows(target, first, stop), weight, *of_rows
             S = as_rows(memory, stop - first, k)
             dS = S if gradients else some_rows(S, 0, 0)
-            cuts, cuts_dX, cuts_dW = cuts_of_block(S, d, by_columns(W), dX_block, dW, threads)
-            tasks = cuts_dX[0] + cuts_dW[0] + strip_count(db) if gradients else 0
-            workers = min(threads, max(cuts[0], tasks))
-            sizes = larger(cuts[1:3], larger(cuts_dX[1:3], cuts_dW[1:3]))
+            of_S, of_dX, of_dW = cuts_of_block(S, d, by_columns(W), dX_block, dW, threads)
+            cuts, cuts_dX, cuts_dW = Plan(*of_S), Plan(*of_dX), Plan(*of_dW)  # as for affine products
+            tasks = cuts_dX.tasks + cuts_dW.tasks + strip_count(db) if gradients else 0
+            workers = min(threads, max(cuts.tasks, tasks))
+            sizes = larger(rooms(cuts), larger(rooms(cuts_dX), rooms(cuts_dW)))
             room_of_tasks, start, apart = workspaces(sizes, workers, X)
             work = borrowed(X, room_of_tasks)
             count_anew(work)
