@@ -16,16 +16,13 @@ from test_wrapper import refused
 
 import fastgrad as fg
 from fastgrad._functions import FUNCTIONS
-from fastgrad.kernels import _compiling, affine, cross_entropy, linear_cross_entropy, softmax
+from fastgrad._warmup import every_kernel
+from fastgrad.kernels import _compiling, affine
+from fastgrad.kernels._jit import Kernel
 from fastgrad.kernels._region import state
 from fastgrad.kernels._wrapper import MISFIT, NOT_PLAIN
 
-KERNELS = [
-    k
-    for module in (affine, softmax, cross_entropy, linear_cross_entropy)
-    for k in vars(module).values()
-    if hasattr(k, "dispatchers")
-]
+KERNELS = [kernel for _, _, kernel in every_kernel() if isinstance(kernel, Kernel)]
 OF_ROWS = [f for f in FUNCTIONS.values() if f.has_axis or f.family == "cross_entropy"]
 
 

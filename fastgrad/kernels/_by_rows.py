@@ -9,6 +9,7 @@ import numpy as np
 from ._arrays import compact, flat
 from ._jit import device, inlined
 from ._loads import past_line
+from ._pack import first_at_least
 from ._parts import Choice, absent_of, part
 from ._simd import first, lanes
 from ._tile import (
@@ -45,16 +46,6 @@ _FEW_STRIP, _MORE_STRIP, _MANY_STRIP = (
     TileShape(rows, TILE_ROWS * TILE_VECS // rows) for rows in (FEW_ROWS, MORE_ROWS, TILE_ROWS)
 )
 _WORTH_A_LINE = 32  # vectors of columns, or more, are worth some before, for these to begin at a line of the cache
-
-
-@device
-def rows_at_a_time(m):
-    """How many rows the part for m rows, up to TILE_ROWS, has."""
-    if m <= 2:
-        return m
-    if m <= FEW_ROWS:
-        return np.intp(FEW_ROWS)
-    return np.intp(MORE_ROWS if m <= MORE_ROWS else TILE_ROWS)
 
 
 _BY_ROWS = 1, int, int, 1, int, int, int, int, int, int, bool  # as the next four take it
@@ -189,14 +180,19 @@ def many_by_rows(work, a, terms, B, b, stride, columns, t, sums, width, opens):
 BY_ROWS = Choice(one_by_rows, two_by_rows, few_by_rows, more_by_rows, many_by_rows)
 
 
+_ROWS = 1, 2, FEW_ROWS, MORE_ROWS, TILE_ROWS  # of each part
+
+
 @device
 def part_by_rows(m):
     """Which part of BY_ROWS is for m rows, up to TILE_ROWS."""
-    if m <= 2:
-        return max(m, np.intp(1))
-    if m <= FEW_ROWS:
-        return np.intp(3)
-    return np.intp(4 if m <= MORE_ROWS else 5)
+    return first_at_least(_ROWS, m)
+
+
+@device
+def rows_at_a_time(m):
+    """How many rows this part has."""
+    return np.intp(_ROWS[part_by_rows(m) - 1])
 
 
 @device

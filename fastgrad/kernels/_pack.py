@@ -19,6 +19,15 @@ _SPREAD_WIDE = TileShape(_GROUP, TILE_VECS)
 _IS_FETCHED, _ROWS_AHEAD, _LINES = TILE_VECS == 1, 8, TileShape(1, _GROUP)
 
 
+@inlined
+def first_at_least(sizes, m):
+    """The number, counted from 1, of the first of some growing sizes that is m or more."""
+    number = np.intp(1)
+    while sizes[number - 1] < m:
+        number += 1
+    return number
+
+
 @device
 def ceil_div(a, b):
     return (a + b - 1) // b

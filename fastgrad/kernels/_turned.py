@@ -10,6 +10,7 @@ import numpy as np
 
 from ._by_rows import keep
 from ._jit import device, inlined
+from ._pack import first_at_least
 from ._parts import Choice, part
 from ._simd import lanes
 from ._tile import BLOCK, TILE_ROWS, TURNED, TileShape, tile_product, tile_rank1, tile_rows, tile_zeros
@@ -90,17 +91,16 @@ def many_turned(work, a, B, b, stride, columns, terms, t, width, spare, opens):
 SQUARES = Choice(one_turned, two_turned, few_turned, many_turned)
 
 
+_ROWS = 1, 2, _FEW_ROWS, TILE_ROWS  # of each part
+
+
 @device
 def part_of_squares(m):
     """Which part of SQUARES is for m rows."""
-    if m <= 2:
-        return max(m, np.intp(1))
-    return np.intp(3 if m <= _FEW_ROWS else 4)
+    return first_at_least(_ROWS, m)
 
 
 @device
 def rows_turned(m):
-    """How many rows the part for m rows has."""
-    if m <= 2:
-        return m
-    return np.intp(_FEW_ROWS if m <= _FEW_ROWS else TILE_ROWS)
+    """How many rows this part has."""
+    return np.intp(_ROWS[part_of_squares(m) - 1])
