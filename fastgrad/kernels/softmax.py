@@ -64,6 +64,21 @@ def _cut(A, many, short_rows, apart, parts):
 
 
 @inlined
+def _put_back(result, out, start, accumulate, inner, room):
+    """Rows of out, from the first on, (+)= result"""
+    count, k = result.shape
+    if accumulate:
+        so_far = some_rows(out, start, start + count)
+        if inner != 1:
+            so_far = as_rows(room, count, k)
+            turn(out, start, inner, so_far, False)
+        add_rows(result, so_far)
+        result = so_far
+    if inner != 1:
+        turn(out, start, inner, result, True)
+
+
+@inlined
 def _work(rows, cut, inputs, A, B, out, accumulate, inner, rooms, part, parts):
     """rows(A, B, out, start, stop, T, M) on one part of the rows, a few at a time, where T and M have room for a few
     numbers and places for each. The classes of a row lie `inner` elements apart. One input stands for B, too.
@@ -96,15 +111,7 @@ def _work(rows, cut, inputs, A, B, out, accumulate, inner, rooms, part, parts):
                 result = as_rows(some_rows(own, 2 * turned, 3 * turned), count, k)
         rows(a, b, result, i, i + count, T, M)
         if out.ndim > 1 and apart:
-            if accumulate:
-                so_far = some_rows(out, first_row, first_row + count)
-                if inner != 1:
-                    so_far = as_rows(own, count, k)
-                    turn(out, first_row, inner, so_far, False)
-                add_rows(result, so_far)
-                result = so_far
-            if inner != 1:
-                turn(out, first_row, inner, result, True)
+            _put_back(result, out, first_row, accumulate, inner, own)
     give_back(T)
     give_back(M)
 
