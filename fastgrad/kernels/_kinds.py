@@ -13,7 +13,7 @@ from ._tile import BLOCK, SUMS, TILE_ROWS, TILE_VECS, TURNED
 from ._vec import VECTOR_BYTES
 
 FEW_TERMS_BY_COLUMNS = 48  # or less are few, of a B by columns, which is transposed as a whole before
-TURNED_COLUMNS = 6  # or less, or half a vector: a B by rows is turned, to lie along the sum
+_TURNED_COLUMNS = 6  # or less, or half a vector: a B by rows is turned, to lie along the sum
 
 
 @device
@@ -38,7 +38,7 @@ def sums_along(C, K):
 @device
 def sums_across(C, K):
     """The same where the second factor lies across: a few columns of it are turned."""
-    few = C.shape[1] <= TURNED_COLUMNS or _is_half(C.shape[1], C.itemsize)
+    few = C.shape[1] <= _TURNED_COLUMNS or _is_half(C.shape[1], C.itemsize)
     return sums_along(C, K) if few else np.intp(1)
 
 
@@ -57,7 +57,7 @@ def is_turned(a_by_rows, b_by_rows, sums, m, n, K, itemsize):
         if sums > 1:
             most = _TURNED_OF_LARGE if m * K * itemsize > _LARGE_FACTOR else _TURNED_BY_ROWS
         return n <= most and n < m
-    few = n <= TURNED_COLUMNS or _is_half(n, itemsize)
+    few = n <= _TURNED_COLUMNS or _is_half(n, itemsize)
     if sums == 1:  # of no more rows than squares have
         return few and n <= TILE_ROWS and n < m and K > FEW_TERMS_BY_COLUMNS
     if b_by_rows and few:
@@ -67,7 +67,7 @@ def is_turned(a_by_rows, b_by_rows, sums, m, n, K, itemsize):
     return n <= _DOTS_COLUMNS and n < m and not fill
 
 
-DOTS_ROWS = 18  # or less, where B lies along the sum, do not pay for transposing it
+_DOTS_ROWS = 18  # or less, where B lies along the sum, do not pay for transposing it
 # Few rows beside so many terms or more are multiplied in the registers in which a B by columns is turned, where its
 # squares are whole vectors: forward of 1 × 48 × 1000, of float64, takes half the time.
 _SQUARES = 24 if TILE_VECS > 1 else FEW_TERMS_BY_COLUMNS
@@ -77,7 +77,7 @@ _SQUARES = 24 if TILE_VECS > 1 else FEW_TERMS_BY_COLUMNS
 def is_thin(b_by_rows, sums, m, n, K, itemsize):
     """Whether a product that is not turned is one of `_thin.py`."""
     if sums > 1:
-        return m <= (TILE_ROWS if b_by_rows else DOTS_ROWS)
+        return m <= (TILE_ROWS if b_by_rows else _DOTS_ROWS)
     squares = not b_by_rows and K >= _SQUARES and TURNED * itemsize >= VECTOR_BYTES
     return m <= TILE_ROWS and (squares or not are_few_terms(b_by_rows, m, n, K, itemsize, False))
 
@@ -128,11 +128,11 @@ def _few_terms_by_rows(m, size, met):
     return min(most, np.intp(_OF_MORE_ROWS)) if FEW_ROWS < m <= MORE_ROWS else most
 
 
-# UNPACKED_ROWS or less do not pay for packing B, of up to UNPACKED_BYTES; UNPACKED_MORE times as many, for packing a B
-# half as large, unless its rows meet in one place of the caches: dX of 24 × 784 × 256 takes 0.84 times as long. Strips
-# of one vector come slowly from memory: dW of 30000 × 300 × 12 took 12.2 ms, packed 7.6.
-UNPACKED_ROWS = 2 * TILE_ROWS
-UNPACKED_BYTES, UNPACKED_MORE = (2**62, 3) if TILE_VECS > 1 else (2**23, 2)
+# So many rows or less do not pay for packing a B of up to so many bytes; _UNPACKED_MORE times as many, for one half as
+# large, unless its rows meet in one place of the caches: dX of 24 × 784 × 256 takes 0.84 times as long. Strips of one
+# vector come slowly from memory: dW of 30000 × 300 × 12 took 12.2 ms, packed 7.6.
+_UNPACKED_ROWS = 2 * TILE_ROWS
+_UNPACKED_BYTES, _UNPACKED_MORE = (2**62, 3) if TILE_VECS > 1 else (2**23, 2)
 # Of fewer bytes of columns, B pays for packing: dX of 600 × 8 × 8 takes 0.7 of the time, forward of 150 × 48 × 24, of
 # float32, 0.65. But not beside a few rows: those that do not pay for packing a small B by rows, or _FEW_TURNED beside
 # one by columns.
@@ -147,17 +147,17 @@ def are_few_terms(b_by_rows, m, n, K, itemsize, met):
     width = n * itemsize
     if not b_by_rows:
         return K <= FEW_TERMS_BY_COLUMNS and width >= (VECTOR_BYTES if m <= _FEW_TURNED else _LEAST_COLUMNS)
-    few = m <= UNPACKED_MORE * UNPACKED_ROWS and (K <= _OF_ONE_ROW or width % VECTOR_BYTES == 0)
+    few = m <= _UNPACKED_MORE * _UNPACKED_ROWS and (K <= _OF_ONE_ROW or width % VECTOR_BYTES == 0)
     return _few_terms_by_rows(m, K * width, met) >= K and width >= (VECTOR_BYTES if few else _LEAST_COLUMNS)
 
 
 @device
 def is_unpacked(b_by_rows, m, n, K, itemsize):
     """Whether strips of whole vectors of B are read where they are, as so few rows do not pay for packing."""
-    size, rows = n * K * itemsize, UNPACKED_ROWS
-    if 2 * size <= UNPACKED_BYTES and not meet(n, itemsize):
-        rows *= UNPACKED_MORE
-    return b_by_rows and m <= rows and size <= UNPACKED_BYTES
+    size, rows = n * K * itemsize, _UNPACKED_ROWS
+    if 2 * size <= _UNPACKED_BYTES and not meet(n, itemsize):
+        rows *= _UNPACKED_MORE
+    return b_by_rows and m <= rows and size <= _UNPACKED_BYTES
 
 
 @device

@@ -164,7 +164,8 @@ def softmax(S, Y, inner, threads):
 
 @inlined
 def _short_for_product(Y):
-    """Less than a vector of classes: there are two arrays to turn, and little to compute."""
+    """Less than a vector of classes: there are two arrays to turn, and little to compute. 20 to 64 classes of float32
+    would take 1.1 to 1.7 times as long."""
     return Y.shape[1] < lanes(Y)
 
 
