@@ -47,8 +47,7 @@ _FEW_STRIP, _MORE_STRIP, _MANY_STRIP = (
 )
 _WORTH_A_LINE = 32  # vectors of columns, or more, are worth some before, for these to begin at a line of the cache
 
-
-_BY_ROWS = 1, int, int, 1, int, int, int, int, int, int, bool  # as the next four take it
+_BY_ROWS = 1, int, int, 1, int, int, int, int, int, int, bool  # as each part takes it
 
 
 @device

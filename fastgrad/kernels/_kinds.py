@@ -104,8 +104,8 @@ _OF_MORE_ROWS = 40  # just more than a few, for which there are tiles that waste
 # _MANY_ROWS pay for packing a B of more than _MANY_BYTES: dW of 596 × 674 from 61 rows, of float64, takes 0.8 of the
 # time.
 _MANY_ROWS, _MANY_BYTES, _OF_MANY_ROWS = 12 * TILE_ROWS, 2**18, 48
-# A B of more than _LARGE_BYTES, beside more rows than a tile has, or any beside two rows, or beside many: dW of 167 ×
-# 882 from 221 rows takes 0.6 of the time.
+# A B of more than _LARGE_BYTES beside more rows than a tile has, or a smaller one beside many rows, or any beside two:
+# dW of 167 × 882 from 221 rows takes 0.6 of the time.
 _LARGE_BYTES, _OF_LARGE = 3 * 2**19, 80 if TILE_VECS > 1 else 48
 # More rows of B that meet push each other out of the first cache: packed, dW of 24 × 1024 × 512 takes 0.4 times as
 # long.

@@ -17,7 +17,7 @@ from ._thin import meet, thin_room
 from ._tile import BLOCK, TILE_ROWS, TILE_VECS
 
 WORKSPACE = 2**24  # bytes for panels and totals, over all threads
-GROUP = 2**18  # bytes of A's panels that are packed at a time: half as many cost 2 %, twice as many gain nothing
+_GROUP = 2**18  # bytes of A's panels that are packed at a time: half as many cost 2 %, twice as many gain nothing
 _TALL_ENOUGH = 4 * TILE_ROWS  # rows for each thread that are worth cutting
 
 REGISTERS = TILE_ROWS * TILE_VECS  # vectors of a tile
@@ -37,7 +37,7 @@ def cut(size, step, most, pieces):
 def _large_rectangles(m, n, L, itemsize, threads, workspace):
     """Rows and columns of a task, tasks across, tasks in all."""
     # Elements of the totals: B's panels, beside those of A, take less than as much again; where threads are many, more.
-    most = max(workspace // threads - 2 * GROUP, workspace // (4 * threads)) // (2 * itemsize)
+    most = max(workspace // threads - 2 * _GROUP, workspace // (4 * threads)) // (2 * itemsize)
     # Each piece of the columns reads all of A, and each piece of the rows all of B: with more columns than rows, these
     # are cut. A third of dW of 1000 × 3000 × 500 was reading B twice.
     pieces = np.intp(1)
@@ -78,7 +78,21 @@ def _thin_plan(C, K, sums, turned, by_rows, threads):
     columns = n if threads == 1 else cut(n, 2 * lanes(C), n, threads)
     across = ceil_div(n, max(columns, 1))
     own, tasks = thin_room(m, columns, K, by_rows, sums, C)[-1], across if m else m
-    return Plan(THIN, tasks, own, none, turned, sums, np.intp(TILE_ROWS), columns, across, none, none, none, none)
+    return Plan(
+        kind=THIN,
+        tasks=tasks,
+        own=own,
+        shared=none,
+        turned=turned,
+        sums=sums,
+        rows=np.intp(TILE_ROWS),
+        columns=columns,
+        across=across,
+        group=none,
+        right=none,
+        totals=none,
+        slots=none,
+    )
 
 
 @inlined
@@ -89,7 +103,21 @@ def _high_plan(C, K, sums, threads, workspace):
     columns = cut(n, 2 * lanes(C), most, threads)
     across, (right, totals, own) = ceil_div(n, columns), high_room(columns, K, C)
     no = flag(False)
-    return Plan(HIGH, across, own, none, no, sums, np.intp(HIGH_ROWS), columns, across, none, right, totals, none)
+    return Plan(
+        kind=HIGH,
+        tasks=across,
+        own=own,
+        shared=none,
+        turned=no,
+        sums=sums,
+        rows=np.intp(HIGH_ROWS),
+        columns=columns,
+        across=across,
+        group=none,
+        right=right,
+        totals=totals,
+        slots=none,
+    )
 
 
 @inlined
@@ -111,7 +139,7 @@ def _plan_of_rectangles(C, K, sums, b_by_rows, threads, workspace):
     (m, n), L = C.shape, lanes(C)
     rows, columns, across, tasks = _rectangles(C, K, sums, b_by_rows, threads, workspace)
     tall, wide = rows // TILE_ROWS, ceil_div(columns, TILE_VECS * L)
-    held_of_A = min(np.intp(GROUP), workspace // (8 * threads))
+    held_of_A = min(np.intp(_GROUP), workspace // (8 * threads))
     group = max(np.intp(1), min(tall, held_of_A // (BLOCK * TILE_ROWS * C.itemsize)))
     block = min(K, terms_of_block(K, sums))
     panel = sums * sum_apart(block, sums, np.intp(TILE_ROWS), L)
@@ -123,7 +151,21 @@ def _plan_of_rectangles(C, K, sums, b_by_rows, threads, workspace):
     first = min(n, columns)
     kind = kind_of_rectangle(b_by_rows, sums, min(m, rows), first, n - (across - 1) * first, n, K, C)
     none, no = np.intp(0), flag(False)
-    return Plan(kind, tasks, own, none, no, sums, rows, columns, across, group, right, totals, none)
+    return Plan(
+        kind=kind,
+        tasks=tasks,
+        own=own,
+        shared=none,
+        turned=no,
+        sums=sums,
+        rows=rows,
+        columns=columns,
+        across=across,
+        group=group,
+        right=right,
+        totals=totals,
+        slots=none,
+    )
 
 
 @device

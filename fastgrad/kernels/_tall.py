@@ -119,7 +119,21 @@ def tall_plan(m, n, K, threads, L, itemsize):
         own = max(own, copied)
     else:
         shared += copied
-    return Plan(TALL, tasks, own, shared, turned, np.intp(1), m, n, none, none, none, none, slots)
+    return Plan(
+        kind=TALL,
+        tasks=tasks,
+        own=own,
+        shared=shared,
+        turned=turned,
+        sums=np.intp(1),
+        rows=m,
+        columns=n,
+        across=none,
+        group=none,
+        right=none,
+        totals=none,
+        slots=slots,
+    )
 
 
 @device
