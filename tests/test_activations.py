@@ -70,15 +70,33 @@ def test_within_the_promised_ulps(name, dtype):
     assert errors[worst] <= BOUNDS[name], f"{name}({x[worst]!r}) = {got[worst]!r} is {errors[worst]:.3f} ulp off"
 
 
+@pytest.mark.parametrize("name", ["silu", "gelu none", "gelu tanh"])
+def test_ulps_of_eight_million_float32(name):
+    """Against the same of float64: an error that only a few numbers have is met."""
+    first, last = np.array([2.0**-12, 16], np.float32).view(np.int32)
+    positive = np.arange(first, last, 31, dtype=np.int32).view(np.float32)
+    for x in (positive, -positive):
+        got, exact = call(name, x), call(name, x.astype(np.float64))
+        error = np.abs(got - exact) / np.spacing(np.abs(exact.astype(np.float32)))
+        worst = int(np.argmax(error))
+        assert error[worst] <= BOUNDS[name], f"{name}({x[worst]!r}) = {got[worst]!r} is {error[worst]:.3f} ulp off"
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_exponents_are_small_enough_for_scale(dtype):
-    """Without AVX-512 it multiplies by two powers of two, which have to be normal numbers."""
-    itemsize = np.dtype(dtype).itemsize
-    silu, gelu, gelu_tanh = (
-        limit.values[itemsize][0] for limit in (_gated.SILU_LARGEST, _gated.GELU_LARGEST, _gated.GELU_TANH_LARGEST)
-    )
-    arguments = silu, gelu**2 / 2 + 1, 2 * math.sqrt(2 / math.pi) * (gelu_tanh + 0.044715 * gelu_tanh**3)
-    assert max(arguments) / math.log(2) + 1 < -2 * np.finfo(dtype).minexp
+def test_exponents_are_small_enough_for_powers_of_two(dtype):
+    """`scale_down` takes so many, and gradients are multiplied by two powers, which have to be normal numbers."""
+
+    def exponents(silu, gelu, gelu_tanh):
+        itemsize = np.dtype(dtype).itemsize
+        x, y, z = (limit.values[itemsize][0] for limit in (silu, gelu, gelu_tanh))
+        arguments = x, y**2 / 2, 2 * math.sqrt(2 / math.pi) * (z + 0.044715 * z**3)
+        return [round(argument / math.log(2) + 0.5) for argument in arguments]
+
+    smallest = np.finfo(dtype).minexp
+    values = exponents(_gated.SILU_LARGEST, _gated.GELU_LARGEST, _gated.GELU_TANH_LARGEST)
+    slopes = exponents(_gated.SILU_SLOPE_LARGEST, _gated.GELU_SLOPE_LARGEST, _gated.GELU_TANH_SLOPE_LARGEST)
+    assert max(values) <= 64 - smallest
+    assert max(slopes) <= -2 * smallest
 
 
 def slope(name, x):

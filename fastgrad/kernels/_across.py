@@ -111,17 +111,6 @@ vector_max = _across_vectors(larger, "The largest of so many vectors, lane by la
 
 
 @intrinsic
-def any_true(typingctx, mask):
-    """Whether the mask is true in any lane."""
-
-    def codegen(context, builder, sig, args):
-        word = builder.bitcast(args[0], ir.IntType(mask.lanes))
-        return builder.icmp_unsigned("!=", word, ir.Constant(word.type, 0))
-
-    return types.boolean(mask), codegen
-
-
-@intrinsic
 def first_true(typingctx, mask):
     """The number of the first lane where the mask is true; the number of lanes where there is none."""
 

@@ -75,3 +75,13 @@ def scale_down(typingctx, x, k):
         return builder.fmul(builder.fmul(x, power), _each(k.type, 2.0**-64))
 
     return x(x, x), codegen
+
+
+@intrinsic
+def power(typingctx, k):
+    """2ᵏ for an integral Vec k, if that is a normal number."""
+
+    def codegen(context, builder, sig, args):
+        return _power(builder, builder.fadd(args[0], _each(args[0].type, _to_bias(args[0].type)[0])))
+
+    return k(k), codegen
