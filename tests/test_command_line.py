@@ -10,6 +10,7 @@ from subprocesses import PACKAGE, run
 
 from fastgrad import __main__ as command_line
 from fastgrad._bench import measurement, peers
+from fastgrad._bench.limits import Limits
 from fastgrad._functions import FUNCTIONS
 
 
@@ -114,6 +115,15 @@ def test_bench_shows_every_function_on_every_shape(measured):
     assert set(stored) >= {"machine", "versions", "threads", "date", "command", "limits", "foreign"}
     assert stored["command"].startswith("python -m fastgrad bench --shapes 7,6x5,6x5x4 ")
     assert stored["failures"] == {}
+
+
+def test_limits_are_the_higher_ones_of_two_measurements():
+    one = Limits(2, {"float32": 8.0, "float64": 3.0}, [(64, 5.0), (128, 6.0)])
+    other = Limits(2, {"float32": 7.0, "float64": 4.0}, [(64, 4.0), (128, 9.0)])
+    for limits in (one.or_higher(other), other.or_higher(one)):
+        assert limits == Limits(2, {"float32": 8.0, "float64": 4.0}, [(64, 5.0), (128, 9.0)])
+        assert limits.seconds("float64", flops=8, nbytes=9) == 2  # bound by its multiply-adds
+        assert limits.seconds("float32", flops=8, nbytes=18) == 18 / limits.bandwidth(18) > 1  # by memory
 
 
 def test_every_library_computes_the_same(measured):

@@ -2,8 +2,8 @@
 
 Each library runs in a process of its own, and they take turns on the same arrays: times are medians, the best of a few
 rounds. A ratio above 1 says how many times longer the other library takes. The limit is the least time that this
-machine, measured first, needs for the multiply-adds of a function or for reading its inputs and writing its results.
-OpenMP's threads, of fastgrad and torch alike, are bound to CPUs (OMP_PROC_BIND), lest two of them share one.
+machine, measured before and after, needs for the multiply-adds of a function or for reading its inputs and writing its
+results. OpenMP's threads, of fastgrad and torch alike, are bound to CPUs (OMP_PROC_BIND), lest two of them share one.
 Errors are in units of the last place of the largest entry in a row, against wider arithmetic.
 """
 

@@ -92,14 +92,18 @@ def run(
     workers, failures, rows = {}, {}, []
     foreign = ForeignWork()
     try:
-        limits = _limits(shared)
+        workers["limits"] = Worker("limits", [], shared)
+        limits = Limits(**workers["limits"].ask())
         for peer in ("exact", *peers) if judge else peers:
             own = PEERS[peer].environment if peer in PEERS else limit_threads(1)
             workers[peer] = Worker(peer, listed, shared | own)
         with tempfile.TemporaryDirectory() as folder:
             for number, case in enumerate(track(listed)):
                 here = [p for p in peers if p not in failures and (case.multiplies or not PEERS[p].products)]
-                rows.append(_measure(case, number, workers, here, failures, Path(folder), seconds, rounds, limits))
+                rows.append(_measure(case, number, workers, here, failures, Path(folder), seconds, rounds))
+        limits = limits.or_higher(Limits(**workers["limits"].ask()))
+        for row in rows:
+            row["limit"] = limits.seconds(row["dtype"], row["flops"], row["bytes"])
     finally:
         for worker in workers.values():
             worker.close()
@@ -141,15 +145,7 @@ class ForeignWork:
         return round(min(max((busy - own) / (elapsed * os.cpu_count()), 0), 1), 3)
 
 
-def _limits(environment):
-    worker = Worker("limits", [], environment)
-    try:
-        return Limits(**worker.answer())
-    finally:
-        worker.close()
-
-
-def _measure(case, number, workers, peers, failures, folder, seconds, rounds, limits):
+def _measure(case, number, workers, peers, failures, folder, seconds, rounds):
     times, errors = {}, {}
 
     def ask(peer, **request):
@@ -180,7 +176,6 @@ def _measure(case, number, workers, peers, failures, folder, seconds, rounds, li
         "dtype": case.dtype,
         "flops": flops,
         "bytes": nbytes,
-        "limit": limits.seconds(case.dtype, flops, nbytes),
         "times": times,
         "errors": errors,
     }

@@ -27,7 +27,8 @@ def main():
     if peer == "limits":
         from . import limits
 
-        print(json.dumps(limits.measure().as_json()), file=answers, flush=True)
+        for _ in sys.stdin:
+            print(json.dumps(limits.measure().as_json()), file=answers, flush=True)
         return
     known, call = None, None
     for line in sys.stdin:
