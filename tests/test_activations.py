@@ -12,7 +12,7 @@ from regions import large_calls
 
 import fastgrad as fg
 from fastgrad import reference
-from fastgrad.kernels import _gated
+from fastgrad.kernels import _gated, _math
 
 
 def logistic(x):
@@ -86,17 +86,17 @@ def test_ulps_of_four_million_float32(name):
 def test_exponents_are_small_enough_for_powers_of_two(dtype):
     """`scale_down` takes so many, and gradients are multiplied by two powers, which have to be normal numbers."""
 
-    def exponents(silu, gelu, gelu_tanh):
+    def largest(sigmoid, silu, gelu, gelu_tanh):
         itemsize = np.dtype(dtype).itemsize
-        x, y, z = (limit.values[itemsize][0] for limit in (silu, gelu, gelu_tanh))
-        arguments = x, y**2 / 2, 2 * math.sqrt(2 / math.pi) * (z + 0.044715 * z**3)
-        return [round(argument / math.log(2) + 0.5) for argument in arguments]
+        w, x, y, z = (limit.values[itemsize][0] for limit in (sigmoid, silu, gelu, gelu_tanh))
+        argument = max(w, x, y**2 / 2, 2 * math.sqrt(2 / math.pi) * (z + 0.044715 * z**3))
+        return round(argument / math.log(2) + 0.5)
 
-    smallest = np.finfo(dtype).minexp
-    values = exponents(_gated.SILU_LARGEST, _gated.GELU_LARGEST, _gated.GELU_TANH_LARGEST)
-    slopes = exponents(_gated.SILU_SLOPE_LARGEST, _gated.GELU_SLOPE_LARGEST, _gated.GELU_TANH_SLOPE_LARGEST)
-    assert max(values) <= 64 - smallest
-    assert max(slopes) <= -2 * smallest
+    smallest, sigmoid = np.finfo(dtype).minexp, _math.SIGMOID_LARGEST
+    values = largest(sigmoid, _gated.SILU_LARGEST, _gated.GELU_LARGEST, _gated.GELU_TANH_LARGEST)
+    slopes = largest(sigmoid, _gated.SILU_SLOPE_LARGEST, _gated.GELU_SLOPE_LARGEST, _gated.GELU_TANH_SLOPE_LARGEST)
+    assert values <= 64 - smallest
+    assert slopes <= -2 * smallest
 
 
 def slope(name, x):
