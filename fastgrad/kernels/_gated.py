@@ -10,7 +10,7 @@ the logarithm of Φ(−x) e^(x²/2), of degree 11 up to 5.5, spares the division
 """
 
 from ._jit import inlined
-from ._math import at_most, exp_parts, exp_parts_of_product, normal_tail
+from ._math import at_most, exp_parts, exp_parts_of_product, has_minus, normal_tail
 from ._scale import power, scale_down
 from ._simd import absolute, fma, rint, select, splat
 from ._vec import Constant
@@ -40,7 +40,7 @@ def _sigmoid_denominator(power, p):
 @inlined
 def _reflected(x, tail):
     """f(x) from its tail −f(−|x|)"""
-    return select(x < 0.0, splat(x, MINUS_0), x) - tail  # −0 where the tail underflows
+    return select(has_minus(x), splat(x, MINUS_0), x) - tail  # −0 where the tail underflows
 
 
 @inlined
@@ -102,7 +102,7 @@ def _two_powers(k):
 def _reflected_slope(dy, x, first, second, tail):
     """dy f′(x), from f′(−|x|) = first second tail"""
     below = first * tail
-    return select(x < 0.0, dy * below * second, dy * fma(-below, second, splat(x, 1)))
+    return select(has_minus(x), dy * below * second, dy * fma(-below, second, splat(x, 1)))
 
 
 @inlined

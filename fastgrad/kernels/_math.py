@@ -247,13 +247,19 @@ def with_sign(x, y):
 
 
 @inlined
+def has_minus(x):
+    """Whether the sign of x is minus, as that of −0 is: without AVX-512, nothing is compared to select by it."""
+    return bits(x) < 0
+
+
+@inlined
 def sigmoid(x):
     """σ(x) = 1 / (1 + e⁻ˣ), within 2 ulp."""
     k, p = exp_parts(at_most(absolute(x), SIGMOID_LARGEST), None)
     power = scale_down(splat(x, 1), -k)
     # To add 1 to the power first would be faster, and 2.3 ulp off where that is half an ulp of 1.
     below = power / (1.0 + (power + p))
-    return select(x < 0.0, below, 1.0 - below)
+    return select(has_minus(x), below, 1.0 - below)
 
 
 @inlined
