@@ -5,8 +5,8 @@ f′(x) = 1 − f′(−x). There they are a product 2ᵏ y with y of ordinary s
 before the last multiplication by 2ᵏ.
 
 Polynomials from a table up to |x| = 4, as tanh has them, would take gelu of float32 0.6 of the time with AVX-512 if all
-numbers are below, but more than its whole time if a few are not, and with AVX2 from 1.5 to 2.8 of it. A polynomial for
-the logarithm of Φ(−x) e^(x²/2), of degree 11 up to 5.5, spares the division and gains nothing.
+numbers are below, but more than all of it if a few are not, and with AVX2 from 1.5 to 2.8 times as long. A polynomial
+for the logarithm of Φ(−x) e^(x²/2), of degree 11 up to 5.5, spares the division and gains nothing.
 """
 
 from ._jit import inlined
@@ -29,9 +29,9 @@ ROOT_HALF_OVER_PI = Constant(0.3989422917366028, 0.3989422804014327)
 
 
 @inlined
-def _sigmoid_denominator(power, p):
-    """D with σ(−z) = 2⁻ᵏ / D and σ(z) = (1 + p) / D, from 2⁻ᵏ and the p of eᶻ = 2ᵏ (1 + p)"""
-    return (1.0 + power) + p  # the first sum waits for nothing, and loses half an ulp of 1 at most
+def _sigmoid_denominator(u, p):
+    """D with σ(−z) = u / D and σ(z) = (1 + p) / D, where u = 2⁻ᵏ and eᶻ = 2ᵏ (1 + p)"""
+    return (1.0 + u) + p  # the first sum waits for nothing, and loses half an ulp of 1 at most
 
 
 # --- values ----------------------------------------------------------------------------------------------------------
